@@ -1,0 +1,68 @@
+# The verbs of celery-fleet. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+INVENTORY ?= inventories/local
+TESTBED ?= local
+SCENARIO ?= default
+HOST ?=
+
+.PHONY: help up down status ssh test lint unit integration molecule bench-converge lock fmt setup images
+
+help:           ## this list
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+up:             ## the whole fleet on this machine: hosts, services, one real task per queue
+	@scripts/step "Tools of this machine" scripts/setup
+	@scripts/step "Debian images" $(MAKE) images
+	@scripts/step "Hosts" ansible-playbook -i $(INVENTORY) ansible/playbooks/testbed/create.yml
+	@scripts/step "Fleet" ansible-playbook -i $(INVENTORY) site.yml
+	@scripts/step "Proof" ansible-playbook -i $(INVENTORY) ansible/playbooks/smoke.yml
+
+down:           ## removes the hosts of `make up`; images and secrets stay
+	@scripts/step "Removing the hosts" ansible-playbook -i $(INVENTORY) ansible/playbooks/testbed/destroy.yml
+
+status:         ## hosts, containers and services at a glance
+	@scripts/status $(TESTBED)
+
+ssh:            ## a shell on a host: make ssh HOST=worker1
+	@scripts/ssh $(TESTBED) $(HOST)
+
+test:           ## everything: lint, unit, integration, and a fleet made, tested and removed by Molecule
+	@scripts/test
+
+lint: setup     ## style, types and known mistakes of all files
+	@scripts/lint
+
+unit: setup     ## fast tests: pure functions, templates, role specifications
+	@pytest
+
+integration: setup  ## tests with a real Redis server and real workers on this machine
+	@pytest tests/integration
+
+molecule: setup images  ## a fleet from nothing to removed: make molecule SCENARIO=default
+	@molecule test --scenario-name $(SCENARIO) </dev/null
+
+bench-converge: setup images  ## how long a converge takes, as a ratio to a plain shell script
+	@python tests/bench/converge.py
+
+lock: setup     ## renews the locked requirements from their .in files; UPGRADE=1 takes newer versions
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+fmt: setup      ## formats the Python code and mends what can be mended
+	@ruff check --fix --quiet
+	@ruff format
+
+setup:          ## installs what this machine lacks; instant when nothing is missing
+	@scripts/setup
+
+images:
+	@$(MAKE) -j2 image-bookworm image-trixie
+
+.PHONY: image-bookworm image-trixie
+image-bookworm image-trixie: image-%:
+	@scripts/build-image $*

@@ -1,0 +1,66 @@
+"""Turn the inventory and a host's facts into concrete numbers, or refuse when they do not fit. No connection is made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin_utils"))
+from fleet_inventory import Inventory  # also puts src/ on the path
+from celery_fleet.topology import DoesNotFit, plan_host, topology_document
+
+MEBIBYTE = 1024 * 1024
+SUPPORTED = {"12": "bookworm", "13": "trixie"}
+
+
+class ActionModule(ActionBase):
+    """Sets the fact `celery_plan` of a host. Needs the facts distribution, processor count, memory and Python version."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        host, facts = str(task_vars["inventory_hostname"]), task_vars["ansible_facts"]
+        system = f"{facts['distribution']} {facts['distribution_major_version']}"
+        if facts["distribution"] != "Debian" or facts["distribution_major_version"] not in SUPPORTED:
+            message = f"{host} runs {system}; celery-fleet supports Debian 12 and 13. Nothing was changed."
+            return {**result, "failed": True, "msg": message}
+
+        inventory = Inventory(self._templar, task_vars)
+        groups, addresses, variables = inventory.groups, inventory.addresses(), inventory.variables(host)
+        own = [name for name, members in groups.items() if host in members]
+        try:
+            plan = plan_host(
+                variables,
+                name=host,
+                groups=own,
+                cpus=int(facts["processor_vcpus"]),
+                memory=int(facts["memtotal_mb"]) * MEBIBYTE,
+            )
+        except DoesNotFit as error:
+            return {**result, "failed": True, "msg": f"Nothing was changed.\n{error}"}
+        redis, source = groups["redis"][0], variables["celery_app_source"]
+        fact = {
+            **plan.as_dict(),
+            "address": addresses[host],
+            "addresses": addresses,
+            "app": {
+                "name": variables["celery_app"],
+                "source": source,
+                "requirements": variables.get("celery_app_requirements") or f"{source}/requirements.txt",
+            },
+            "groups": own,
+            "hosts": groups,
+            "redis": {
+                "host": redis,
+                "address": addresses[redis],
+                "port": int(inventory.value(redis, "redis_port", 6379)),
+            },
+            "topology": topology_document(variables),
+        }
+        return {**result, "changed": False, "ansible_facts": {"celery_plan": fact}, "msg": plan.table}

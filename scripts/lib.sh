@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# What the scripts share: headings with seconds, clear refusals, root rights. Sourced, never run.
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034  # read by the scripts that source this file
+venv=$root/.venv
+readonly root
+started=$SECONDS
+
+# say TEXT: one line of progress, with the seconds since the script began.
+say() { printf '\033[2m%4ds\033[0m  %s\n' "$((SECONDS - started))" "$*"; }
+
+heading() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+ok() { printf '\033[32mok\033[0m    %s\n' "$*"; }
+
+# die WHAT REMEDY...: what went wrong on one line, what to do about it on the next ones.
+die() {
+    printf '\033[31merror:\033[0m %s\n' "$1" >&2
+    shift
+    for remedy in "$@"; do printf '       %s\n' "$remedy" >&2; done
+    exit 1
+}
+
+# as_root COMMAND...: runs it as root; by sudo, keeping the container settings, when the caller is not.
+as_root() {
+    if [[ $EUID -eq 0 ]]; then
+        "$@"
+    else
+        sudo --preserve-env=CONTAINERS_CONF,http_proxy,https_proxy,no_proxy -- "$@"
+    fi
+}
+
+# need_root: refuses now what a password prompt would stop later, in the middle of an unattended step.
+need_root() {
+    [[ $EUID -eq 0 ]] || sudo -n true 2>/dev/null ||
+        die "this step needs root, and sudo asks for a password" "Run it as root: sudo make ${MAKECMDGOALS:-up}" \
+            "Or let sudo answer for a while: sudo -v"
+}
+
+# run_logged LOG COMMAND...: runs it quietly, and shows the log's last lines only when it fails.
+run_logged() {
+    local log=$1
+    shift
+    mkdir -p "$(dirname "$log")"
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 25 "$log" >&2
+        return 1
+    fi
+}

@@ -1,0 +1,130 @@
+"""`install(app)`: one call that puts the fleet under a Celery app. The app's code knows nothing of it."""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery, signals
+
+from .policy.annotations import TaskAnnotations
+from .policy.connection import connection_settings, with_password
+from .policy.retry import stamp_since
+from .policy.routing import Router, task_queues
+from .policy.schedule import beat_schedule
+from .service import logs, memory, tasklog
+from .service.beat import watch_beat
+from .service.environment import Environment
+from .service.readiness import Readiness
+from .service.request import fleet_request
+from .topology.load import load_topology
+from .topology.model import Topology
+from .topology.problem import InvalidTopology
+
+_BEAT_LOOP = 5
+"""Seconds between ticks of Beat, at most: how soon a Beat that hangs is noticed."""
+
+
+class InstallError(Exception):
+    """The environment or the topology is not usable. Its text says why, in one line."""
+
+
+def install(app: Celery, variables: Mapping[str, str] = os.environ) -> None:
+    """Configures the app by the topology, and has its processes behave as services.
+
+    `variables` are those of `Environment`. Raises InstallError. Celery itself reads CELERY_BROKER_URL and
+    CELERY_RESULT_BACKEND, and prefers them to what is configured; they stay without a password.
+    """
+    environment = Environment.read(variables)
+    topology = _topology(environment)
+    _configure(app, environment, topology)
+    _observe(app, environment)
+
+
+def _topology(environment: Environment) -> Topology:
+    if environment.topology is None:
+        raise InstallError("CELERY_FLEET_TOPOLOGY names no topology file")
+    try:
+        return load_topology(environment.topology)
+    except InvalidTopology as error:
+        raise InstallError(" ".join(str(error).split())) from error
+
+
+def _configure(app: Celery, environment: Environment, topology: Topology) -> None:
+    conf = app.conf
+    try:
+        annotations = TaskAnnotations(topology, fleet_request, conf.task_annotations)
+    except ValueError as error:
+        raise InstallError(f"the topology's retry policies cannot be used: {error}") from error
+    client = f"{environment.pool or 'celery'}@{socket.gethostname()}"
+    settings = {
+        **_credentials(environment),
+        **connection_settings(topology, client, conf.broker_transport_options),
+        "task_queues": task_queues(topology),
+        "task_default_queue": topology.default_queue,
+        "task_create_missing_queues": False,  # nobody would consume them
+        "task_routes": [Router(app, topology, conf.task_routes)],
+        "task_inherit_parent_priority": True,
+        "task_annotations": [annotations],
+        "beat_schedule": {**conf.beat_schedule, **beat_schedule(topology)},
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "enable_utc": True,
+        "task_track_started": True,
+        "task_acks_late": True,
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        # A task whose process dies is retried, which is counted; rejected, it would be delivered without end.
+        "task_reject_on_worker_lost": False,
+        "task_retry_on_worker_lost": True,
+        "worker_redirect_stdouts": False,
+    }
+    defaults = {
+        "beat_max_loop_interval": _BEAT_LOOP,
+        "result_expires": 86400,
+        "timezone": "UTC",
+        "worker_prefetch_multiplier": 1,
+    }
+    settings |= {name: value for name, value in defaults.items() if not conf.value_set_for(name)}
+    conf.update(settings)
+    _renew_what_was_made_before(app, settings, annotations)
+
+
+def _credentials(environment: Environment) -> dict[str, Any]:
+    if environment.password_file is None:
+        return {}
+    try:
+        password = environment.password_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InstallError(f"{environment.password_file} cannot be read: {error.strerror}") from error
+    if not password:
+        raise InstallError(f"{environment.password_file} is empty")
+    found: dict[str, Any] = {"redis_password": password}
+    if environment.broker_url:
+        url = with_password(environment.broker_url, password)
+        found |= {"broker_read_url": url, "broker_write_url": url}
+    return found
+
+
+def _renew_what_was_made_before(
+    app: Celery, settings: Mapping[str, Any], annotations: TaskAnnotations
+) -> None:
+    """Some modules use their app while they are imported: queues and tasks were then made by the old settings."""
+    vars(app).pop("amqp", None)
+    for task_name, task in app._tasks.items():
+        if type(task).__bound__ and not task_name.startswith("celery."):
+            found = {attribute: settings[name] for attribute, name in task.from_config if name in settings}
+            for attribute, value in (found | annotations.annotate(type(task))).items():
+                setattr(type(task), attribute, value)
+
+
+def _observe(app: Celery, environment: Environment) -> None:
+    app.steps["worker"].add(Readiness.for_queues(environment.queues))
+    signals.beat_init.connect(watch_beat)
+    signals.setup_logging.connect(logs.receiver(environment), weak=False)
+    signals.before_task_publish.connect(stamp_since)
+    signals.worker_before_create_process.connect(memory.freeze)
+    signals.worker_process_init.connect(memory.prefer_for_oom_kill)
+    tasklog.connect()

@@ -1,0 +1,1 @@
+"""The topology applied to a Celery app: queues, routes, priorities, limits, retries, connections."""

@@ -1,0 +1,1 @@
+"""What a worker or Beat process gets to be a good service: readiness, watchdog, logs, memory."""

@@ -1,0 +1,94 @@
+"""What a fleet runs, resolved: nothing is inherited or in human units any more. Frozen, plain data."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How a failed task is tried again. Times in seconds."""
+
+    max_retries: int | None
+    """None: for ever."""
+    delay: int
+    backoff: float
+    """Each delay is the one before times this."""
+    max_delay: int
+    jitter: bool
+    exceptions: tuple[str, ...]
+    """Builtin names or dotted names of classes."""
+    max_age: int | None
+    """No retry is begun when the task is older; None: no bound."""
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """How one task is run. Limits in seconds; no soft limit: None."""
+
+    queue: str
+    priority: int
+    """From 1 (lowest) to 10 (highest)."""
+    time_limit: int
+    soft_time_limit: int | None
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """A queue, and how its tasks are run unless their route says otherwise."""
+
+    name: str
+    urgency: str
+    """urgent, standard or bulk."""
+    settings: TaskSettings
+
+
+@dataclass(frozen=True)
+class Route:
+    """The tasks whose names match the pattern `task`, and how they are run."""
+
+    task: str
+    settings: TaskSettings
+
+
+@dataclass(frozen=True)
+class BeatEntry:
+    """A periodic task. `schedule`: seconds or five fields of cron; `queue` None: where its route says."""
+
+    name: str
+    task: str
+    schedule: int | str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    queue: str | None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The queues of a fleet, which task goes to which, and what Beat starts."""
+
+    app: str
+    default_queue: str
+    queues: Mapping[str, QueueSettings]
+    routes: tuple[Route, ...]
+    beat: Mapping[str, BeatEntry]
+
+    def settings_for(self, task_name: str) -> TaskSettings:
+        """How a task is run: as the first route that matches its name says, else the default queue."""
+        for route in self.routes:
+            if fnmatchcase(task_name, route.task):
+                return route.settings
+        return self.queues[self.default_queue].settings
+
+    def queue_for(self, task_name: str) -> QueueSettings:
+        """The queue that a task goes to."""
+        return self.queues[self.settings_for(task_name).queue]
+
+    def longest_limit(self, queues: Collection[str]) -> int:
+        """The hard limit, in seconds, of the tasks of these queues that may take longest; 0 for no queue."""
+        settings = [queue.settings for queue in self.queues.values()] + [
+            route.settings for route in self.routes
+        ]
+        return max((each.time_limit for each in settings if each.queue in queues), default=0)

@@ -1,0 +1,88 @@
+"""Real Redis servers and real workers for tests.
+
+`redis_server` is a server of this run with an ACL user and password, empty for each test. `worker` starts
+`celery -A celery_fleet.app worker` as systemd would, and stops it at the end; when the test fails, its log is shown.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.support import PASSWORD, RedisServer, Service, Services, free_port
+
+
+@pytest.fixture
+def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of this test alone, not yet started, to be started and stopped at will."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = RedisServer(directory, free_port())
+    server.password_file.write_text(f"{PASSWORD}\n")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def _redis_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if not shutil.which("redis-server"):
+        pytest.skip("redis-server is not installed")
+    server = RedisServer(tmp_path_factory.mktemp("redis"), free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(_redis_of_session: RedisServer) -> RedisServer:
+    with _redis_of_session.client() as client:
+        client.flushall()
+    return _redis_of_session
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def services(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Services]:
+    """Services on the server of the run; `services.server` may be exchanged before the first is started."""
+    made = Services(redis_server, tmp_path)
+    yield made
+    made.close()
+    if request.node.stash.get(_failed, False):
+        for service in made.running:
+            print(f"--- {' '.join(map(str, service.process.args))}")  # type: ignore[arg-type]
+            print(service.output)
+            print("--- notifications:", *service.notifications.lines[-20:], sep="\n")
+
+
+WorkerFactory = Callable[..., Service]
+
+
+@pytest.fixture
+def worker(services: Services) -> WorkerFactory:
+    """worker(app, variables, pythonpath=..., queues="celery", concurrency=1, pool="prefork") -> a ready Service."""
+
+    def start(
+        app: str,
+        variables: Mapping[str, Any],
+        *options: str,
+        pythonpath: Path | str,
+        queues: str = "celery",
+        extra: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Service:
+        environment = services.environment(app, variables, pythonpath, queues)
+        return services.worker({**environment, **(extra or {})}, *options, **more).wait_ready()
+
+    return start

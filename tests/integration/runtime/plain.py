@@ -1,0 +1,21 @@
+"""The plain app, and topologies for it."""
+
+from pathlib import Path
+from typing import Any
+
+APP = "plainapp:app"
+APPS = Path(__file__).parent / "apps"
+
+VARIABLES: dict[str, Any] = {
+    "celery_queues": {"celery": {}, "email": {"priority": 3}},
+    "celery_task_routes": [{"task": "mail.*", "queue": "email"}],
+    "celery_retry": {"delay": 1, "max_retries": 2},
+    "celery_time_limit": 60,
+    "celery_soft_time_limit": 50,
+}
+
+
+def with_route(task: str, **route: Any) -> dict[str, Any]:
+    """VARIABLES with a route for one task of the plain app."""
+    routes = [*VARIABLES["celery_task_routes"], {"task": f"plainapp.{task}", "queue": "celery", **route}]
+    return {**VARIABLES, "celery_task_routes": routes}

@@ -1,0 +1,122 @@
+"""A worker or Beat as systemd sees it."""
+
+import signal
+import sys
+import time
+
+import pytest
+
+from integration.runtime.plain import VARIABLES
+from integration.support import PASSWORD, eventually
+
+STUCK = """
+import sys, time
+from celery.signals import worker_ready
+from celery_fleet.service import readiness, watchdog
+readiness.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 0.5, 1.5
+
+@worker_ready.connect(weak=False)
+def get_stuck(sender, **_):
+    sender.call_soon(time.sleep, 1000)
+
+from celery.__main__ import main
+sys.argv[0] = "celery"
+sys.exit(main())
+"""
+
+
+def test_ready_status_and_stop(environment, producer, services):
+    settings = environment()
+    worker = services.worker(settings, concurrency=2).wait_ready()
+    said = worker.notifications
+    assert said.status == "0/2 busy, 0 done, 0 failed, queues: celery,email"
+    tasks = producer(settings)
+    with pytest.raises(ValueError, match="bad input"):
+        tasks.fail.delay("x").get(timeout=10)
+    assert tasks.add.delay(1, 2).get(timeout=10) == 3
+    running = tasks.nap.delay(2)
+    eventually(lambda: said.status == "1/2 busy, 1 done, 1 failed, queues: celery,email", what="the status")
+    worker.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "STOPPING=1" in said.lines, what="STOPPING=1")
+    assert said.status == "stopping, 1 tasks still running"
+    assert worker.process.wait(10) == 0
+    assert running.get(timeout=5) == 2
+    assert said.count("READY=1") == 1
+
+
+def test_ready_only_when_it_consumes(environment, producer, services, own_redis_server):
+    services.server = own_redis_server
+    worker = services.worker(environment())
+    eventually(lambda: "connecting to the broker" in worker.notifications.status, what="the status")
+    eventually(lambda: worker.notifications.count("WATCHDOG=1") >= 3, what="pings")
+    assert "READY=1" not in worker.notifications.lines
+    own_redis_server.start()
+    worker.wait_ready()
+    with own_redis_server.client() as client:
+        assert any(each["cmd"] == "brpop" for each in client.client_list())
+
+    # A worker that waits for its broker is alive, and goes on when it is back.
+    own_redis_server.stop()
+    eventually(lambda: "reconnecting" in worker.notifications.status, what="the status")
+    pings = worker.notifications.count("WATCHDOG=1")
+    eventually(lambda: worker.notifications.count("WATCHDOG=1") > pings + 5, what="pings")
+    own_redis_server.start()
+    eventually(lambda: "0/1 busy" in worker.notifications.status, what="the status")
+
+
+def test_not_ready_when_a_queue_is_missing(environment, services):
+    worker = services.worker(environment(queues="celery") | {"CELERY_FLEET_QUEUES": "celery"}, "-Q", "email")
+    worker.wait_log("does not consume from celery")
+    eventually(lambda: worker.notifications.status == "starting, queues held: email", what="the status")
+    assert "READY=1" not in worker.notifications.lines
+
+
+def test_no_ping_when_the_main_loop_is_stuck(environment, services):
+    worker = services.worker(environment(), python=("-c", STUCK)).wait_ready()
+    eventually(lambda: "main loop stuck" in worker.notifications.status, what="the verdict")
+    pings = worker.notifications.count("WATCHDOG=1")
+    time.sleep(1)
+    assert worker.notifications.count("WATCHDOG=1") == pings
+    worker.process.kill()
+
+
+def test_beat_is_ready_when_it_schedules(environment, producer, services, record):
+    entry = {"task": "mail.note", "schedule": 1, "args": ["tick"]}
+    settings = environment({**VARIABLES, "celery_beat_schedule": {"note": entry}})
+    services.worker(settings)
+    beat = services.start(["beat", "--schedule=schedule", "-l", "info"], settings)
+    beat.wait_ready()
+    eventually(lambda: record.read_text().count("tick") >= 2, what="two ticks")
+    assert beat.notifications.status == "1 entries"
+    assert beat.notifications.count("WATCHDOG=1") >= 2
+    beat.stop()
+
+
+def test_the_password_is_nowhere_to_be_seen(environment, producer, services):
+    settings = environment()
+    worker = services.worker(settings).wait_ready()
+    seen_by_children = producer(settings).environment.delay().get(timeout=10)
+    report = services.start(["report"], settings)
+    report.process.wait(20)
+    shown = [worker.output, worker.log, seen_by_children, report.output, *worker.notifications.lines]
+    with open(f"/proc/{worker.process.pid}/environ") as file:
+        shown.append(file.read())
+    for secret in (PASSWORD, "s3cr%2Fet"):
+        assert not any(secret in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"CELERY_FLEET_APP": "nothere:app"}, "the app nothere:app cannot be imported: ModuleNotFoundError"),
+        ({"CELERY_FLEET_APP": "plainapp:log"}, "plainapp:log is a Logger, not a Celery app"),
+        ({"CELERY_FLEET_TOPOLOGY": "/nowhere.json"}, "/nowhere.json"),
+        ({"CELERY_FLEET_REDIS_PASSWORD_FILE": "/nowhere"}, "/nowhere cannot be read"),
+    ],
+)
+def test_one_line_says_why_it_cannot_start(change, message, environment, services):
+    service = services.worker(environment() | change)
+    assert service.process.wait(20) == 1
+    assert len(service.output.splitlines()) == 1
+    assert service.output.startswith("celery-fleet: ")
+    assert message in service.output

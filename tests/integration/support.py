@@ -1,0 +1,260 @@
+"""Real Redis servers and real services, started as systemd would start them."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from celery_fleet.topology.document import topology_document
+
+SRC = Path(__file__).parents[2] / "src"
+USER, PASSWORD = "worker", "s3cr/et:@pass"
+PATIENCE = 20.0
+
+
+def eventually(found: Callable[[], Any], patience: float = PATIENCE, what: str = "it") -> Any:
+    """The first true result of `found`, or a failure of the test."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if result := found():
+            return result
+        time.sleep(0.02)
+    return pytest.fail(f"{what} did not happen within {patience} s")
+
+
+@dataclass
+class RedisServer:
+    """A Redis server that only USER with PASSWORD may use, from its own directory."""
+
+    directory: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, database: int = 0) -> str:
+        """As services get it: with the user, without the password."""
+        return f"redis://{USER}@{self.host}/{database}"
+
+    @property
+    def password_file(self) -> Path:
+        return self.directory / "password"
+
+    def client(self, database: int = 0) -> "redis.Redis":
+        return redis.Redis(
+            port=self.port, db=database, username=USER, password=PASSWORD, decode_responses=True, protocol=2
+        )
+
+    def start(self) -> None:
+        self.password_file.write_text(f"{PASSWORD}\n")
+        (self.directory / "users.acl").write_text(
+            f"user default off\nuser {USER} on >{PASSWORD} ~* &* +@all\n"
+        )
+        with (self.directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(
+                        "redis-server",
+                        "--bind",
+                        "127.0.0.1",
+                        "--port",
+                        str(self.port),
+                        "--dir",
+                        str(self.directory),
+                    ),
+                    *("--aclfile", str(self.directory / "users.acl"), "--save", "", "--appendonly", "yes"),
+                ],
+                stdout=log,
+            )
+        eventually(self._answers, what="the start of Redis")
+
+    def _answers(self) -> bool:
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:
+                return False
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Notifications:
+    """What a service tells systemd: a socket that listens in place of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while data := self._socket.recv(65536):
+            self.lines += data.decode().split("\n")
+
+    def count(self, line: str) -> int:
+        return self.lines.count(line)
+
+    @property
+    def status(self) -> str:
+        return next((line[7:] for line in reversed(self.lines) if line.startswith("STATUS=")), "")
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", str(self.path))
+        self._thread.join()
+        self._socket.close()
+
+
+@dataclass
+class Service:
+    """A running worker, or Beat."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+    notifications: Notifications
+    log_file: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log_file = self.directory / "service.log"
+
+    @property
+    def output(self) -> str:
+        return (self.directory / "output").read_text(errors="replace")
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def wait_ready(self, patience: float = PATIENCE) -> "Service":
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                pytest.fail(f"the service ended with {self.process.returncode}:\n{self.output}")
+            return "READY=1" in self.notifications.lines
+
+        eventually(ready, patience, what="READY=1")
+        return self
+
+    def wait_log(self, text: str, times: int = 1, patience: float = PATIENCE) -> None:
+        eventually(lambda: self.log.count(text) >= times, patience, what=f"{text!r} in the log")
+
+    def stop(self, sig: int = signal.SIGTERM, patience: float = PATIENCE) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.process.returncode
+
+
+@dataclass
+class Services:
+    """Starts services of one test."""
+
+    server: RedisServer
+    directory: Path
+    running: list[Service] = field(default_factory=list)
+
+    def environment(
+        self, app: str, variables: Mapping[str, Any], pythonpath: Path | str, queues: str = "celery"
+    ) -> dict[str, str]:
+        """What the unit of a pool sets, with the topology of these inventory variables."""
+        topology = self.directory / "topology.json"
+        topology.write_text(json.dumps(topology_document({"celery_app": app, **variables})))
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join((str(SRC), str(pythonpath))),
+            "PYTHONWARNINGS": "ignore:You're running the worker with superuser",
+            "CELERY_FLEET_APP": app,
+            "CELERY_FLEET_TOPOLOGY": str(topology),
+            "CELERY_FLEET_POOL": "default",
+            "CELERY_FLEET_QUEUES": queues,
+            "CELERY_FLEET_RELEASE": "r1",
+            "CELERY_BROKER_URL": self.server.url(0),
+            "CELERY_RESULT_BACKEND": self.server.url(1),
+            "CELERY_FLEET_REDIS_PASSWORD_FILE": str(self.server.password_file),
+        }
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        python: Sequence[str] = ("-m", "celery"),
+    ) -> Service:
+        """`celery -A celery_fleet.app <arguments>`, in a directory of its own."""
+        directory = self.directory / f"service-{len(self.running)}"
+        directory.mkdir()
+        notifications = Notifications(directory / "notify")
+        with (directory / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *python, "-A", "celery_fleet.app", *arguments],
+                cwd=directory,
+                env={
+                    **environment,
+                    "NOTIFY_SOCKET": str(notifications.path),
+                    "WATCHDOG_USEC": "800000",
+                    "CELERY_FLEET_LOG_FILE": str(directory / "service.log"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        service = Service(process, directory, notifications)
+        self.running.append(service)
+        return service
+
+    def worker(
+        self,
+        environment: Mapping[str, str],
+        *options: str,
+        concurrency: int = 1,
+        pool: str = "prefork",
+        **start: Any,
+    ) -> Service:
+        return self.start(
+            [
+                *("worker", "-n", "default@%h", "-Q", environment["CELERY_FLEET_QUEUES"], f"--pool={pool}"),
+                *(
+                    f"--concurrency={concurrency}",
+                    "--without-mingle",
+                    "--without-gossip",
+                    "-l",
+                    "info",
+                    *options,
+                ),
+            ],
+            environment,
+            **start,
+        )
+
+    def close(self) -> None:
+        for service in self.running:
+            service.stop()
+            service.notifications.close()

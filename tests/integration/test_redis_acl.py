@@ -1,0 +1,340 @@
+"""Celery's whole feature set with the ACL users of role redis, each with no more than its own rights.
+
+A real redis-server runs the rendered users.acl; a real worker, a client and a beat log in as their own users.
+What Redis refused to any of them stands in its ACL LOG, which must stay empty.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery, chain, chord, group
+from celery.result import AsyncResult
+
+from templates.rendering import evaluate, render, role_variables
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server"),
+    # kombu leaves its sockets to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    # Celery itself calls it for a saved group
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+]
+
+APP = '''
+import os
+from celery import Celery
+
+def make(user):
+    """An app that logs in as this user; the priorities are those of the fleet."""
+    url = "redis://%s:%s@127.0.0.1:%s/" % (user, os.environ["PASSWORD_" + user], os.environ["REDIS_PORT"])
+    app = Celery("acl", broker=url + "0", backend=url + "1")
+    app.conf.update(
+        task_default_queue="celery", task_default_priority=5,
+        task_track_started=True, task_send_sent_event=True, task_acks_late=True,
+        worker_send_task_events=True, result_extended=True, worker_prefetch_multiplier=1,
+        broker_transport_options={"priority_steps": list(range(10)), "queue_order_strategy": "priority"},
+        broker_connection_retry_on_startup=True, worker_deduplicate_successful_tasks=True,
+        beat_schedule={"tick": {"task": "add", "schedule": 1, "args": [1, 1]}}, beat_max_loop_interval=1,
+        worker_enable_remote_control=True, worker_concurrency=2,
+    )
+
+    @app.task(name="add")
+    def add(x, y): return x + y
+
+    @app.task(name="total")
+    def total(numbers): return sum(numbers)
+
+    @app.task(name="again", bind=True, max_retries=3)
+    def again(self):
+        if self.request.retries < 2:
+            raise self.retry(countdown=0.2)
+        return self.request.retries
+
+    @app.task(name="boom")
+    def boom(): raise ValueError("boom")
+
+    @app.task(name="sleep")
+    def sleep(seconds):
+        import time
+        time.sleep(seconds)
+
+    return app
+
+if "ACL_USER" in os.environ:
+    app = make(os.environ["ACL_USER"])
+'''
+
+PLAN = {
+    "address": "127.0.0.1",
+    "addresses": {"one": "127.0.0.1"},
+    "redis_maxmemory": 128 * 2**20,
+    "topology": {"queues": {"celery": {}, "email": {}}},
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Broker:
+    """A redis-server with the rendered files of the role, on a free port."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.port = directory, free_port()
+        variables = role_variables("redis") | {
+            "celery_plan": PLAN,
+            "fleet_secrets_dir": str(directory / "secrets"),
+            "inventory_dir": str(directory),
+        }
+        self.passwords: dict[str, str] = {
+            name: user["password"] for name, user in evaluate("redis_users", variables).items()
+        }
+        (directory / "redis.conf").write_text(render("redis", "redis.conf.j2", variables))
+        (directory / "users.acl").write_text(render("redis", "users.acl.j2", variables))
+        (directory / "fleetacl.py").write_text(APP)
+        own = {
+            "aclfile": directory / "users.acl", "dir": directory, "port": self.port,
+            "unixsocket": directory / "s", "pidfile": directory / "pid", "bind": "127.0.0.1",
+        }  # fmt: skip
+        arguments = [str(word) for name, value in own.items() for word in (f"--{name}", value)]
+        with (directory / "redis.log").open("w") as log:
+            self.process = subprocess.Popen(
+                ["redis-server", str(directory / "redis.conf"), *arguments], stdout=log, stderr=log
+            )
+        self.admin = redis.Redis(port=self.port, username="admin", password=self.passwords["admin"])
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.admin.ping())
+        except redis.ConnectionError:
+            return False
+
+    def as_user(self, name: str, database: int = 0) -> redis.Redis:
+        return redis.Redis(port=self.port, db=database, username=name, password=self.passwords[name])
+
+    def environment(self, user: str | None = None) -> dict[str, str]:
+        own = {f"PASSWORD_{name}": password for name, password in self.passwords.items()}
+        return own | {"REDIS_PORT": str(self.port)} | ({"ACL_USER": user} if user else {})
+
+    def refused(self) -> list[Mapping[str, Any]]:
+        """Everything that Redis denied since the last call."""
+        entries: list[Mapping[str, Any]] = self.admin.acl_log()
+        self.admin.execute_command("ACL", "LOG", "RESET")
+        return [{key: entry[key] for key in ("reason", "object", "username", "context")} for entry in entries]
+
+    def stop(self) -> None:
+        self.admin.close()
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def wait_for(condition: Any, timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = Broker(tmp_path_factory.mktemp("acl"))
+    yield broker
+    broker.stop()
+
+
+def celery(broker: Broker, user: str, *arguments: str, log: str = "") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "celery", "-A", "fleetacl:app", *arguments]
+    with (broker.directory / (log or f"{user}.log")).open("w") as output:
+        return subprocess.Popen(
+            command,
+            cwd=broker.directory,
+            env=os.environ | broker.environment(user) | {"PYTHONPATH": str(broker.directory)},
+            stdout=output,
+            stderr=output,
+        )
+
+
+@pytest.fixture(scope="module")
+def client(broker: Broker) -> Iterator[Celery]:
+    """The app as a program that sends tasks sees it, with a worker behind it."""
+    worker = celery(broker, "worker", "worker", "-E", "-Q", "celery,email", "-n", "acl@here", "-l", "info")
+    os.environ.update(broker.environment())
+    sys.path.insert(0, str(broker.directory))
+    import fleetacl  # noqa: PLC0415
+
+    app = fleetacl.make("client")
+    app.set_current()  # `chain | group` and AsyncResult use the current app
+    log = broker.directory / "worker.log"
+    wait_for(lambda: " ready." in log.read_text() or worker.poll() is not None)
+    assert worker.poll() is None, log.read_text()
+    yield app
+    worker.terminate()
+    worker.wait(20)
+    app.close()
+    sys.path.remove(str(broker.directory))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_refused(broker: Broker) -> Iterator[None]:
+    broker.refused()
+    yield
+    assert broker.refused() == []
+
+
+def test_results(client: Celery) -> None:
+    result = client.tasks["add"].delay(2, 3)
+    assert result.get(timeout=10) == 5
+    assert AsyncResult(result.id, app=client).state == "SUCCESS"
+    failing = client.tasks["boom"].delay()
+    with pytest.raises(ValueError, match="boom"):
+        failing.get(timeout=10)
+    result.forget()
+
+
+def test_other_queue_and_priorities(client: Celery) -> None:
+    add = client.tasks["add"]
+    results = [add.apply_async((n, n), queue="email", priority=n) for n in range(10)]
+    assert [result.get(timeout=10) for result in results] == [2 * n for n in range(10)]
+
+
+def test_group_chain_and_chord(client: Celery) -> None:
+    add, total = client.tasks["add"], client.tasks["total"]
+    assert group(add.s(n, n) for n in range(4))().get(timeout=10) == [0, 2, 4, 6]
+    assert chain(add.s(1, 1), add.s(10), add.s(100))().get(timeout=10) == 112
+    assert chord((add.s(n, 1) for n in range(5)), total.s())().get(timeout=10) == 15
+    nested = chain(group(add.s(1, 1), add.s(2, 2)), total.s())
+    assert nested().get(timeout=10) == 6
+    with pytest.raises(Exception, match="boom"):
+        chord([client.tasks["boom"].s(), add.s(1, 1)], total.s())().get(timeout=10)
+
+
+def test_a_saved_group(client: Celery) -> None:
+    result = group(client.tasks["add"].s(n, n) for n in range(2))()
+    result.save()
+    assert client.GroupResult.restore(result.id).get(timeout=10) == [0, 2]
+    result.delete()
+
+
+def test_retry_and_eta(client: Celery) -> None:
+    assert client.tasks["again"].delay().get(timeout=10) == 2
+    started = time.monotonic()
+    assert client.tasks["add"].apply_async((1, 2), countdown=1).get(timeout=10) == 3
+    assert time.monotonic() - started > 0.9
+
+
+def test_revoke(client: Celery) -> None:
+    waiting = client.tasks["add"].apply_async((1, 1), countdown=3600)
+    wait_for(lambda: any((client.control.inspect(timeout=1).scheduled() or {}).values()))
+    waiting.revoke()
+    wait_for(lambda: waiting.state == "REVOKED")
+    running = client.tasks["sleep"].delay(60)
+    wait_for(lambda: running.state == "STARTED")
+    running.revoke(terminate=True)
+    wait_for(lambda: running.state == "REVOKED")
+
+
+def test_inspect_and_control(client: Celery) -> None:
+    assert client.control.ping(timeout=1) == [{"acl@here": {"ok": "pong"}}]
+    inspect = client.control.inspect(timeout=1)
+    assert set(inspect.stats()) == {"acl@here"}
+    assert {queue["name"] for queue in inspect.active_queues()["acl@here"]} == {"celery", "email"}
+    client.control.add_consumer("email", reply=True, timeout=1)
+    client.control.rate_limit("add", "100/s", reply=True, timeout=1)
+
+
+def test_events(client: Celery) -> None:
+    seen: set[str] = set()
+    enough = {"worker-heartbeat", "task-sent", "task-received", "task-started", "task-succeeded"}
+    with client.connection_for_read() as connection:
+        receiver = client.events.Receiver(connection)
+
+        def note(event: dict[str, Any]) -> None:
+            seen.add(event["type"])
+            if event["type"] == "worker-heartbeat":
+                client.tasks["add"].delay(1, 1)
+            receiver.should_stop = seen >= enough
+
+        receiver.handlers = {"*": note}
+        receiver.capture(limit=None, timeout=10, wakeup=True)
+    assert seen >= enough
+
+
+def test_purge_by_an_operator(client: Celery, broker: Broker) -> None:
+    purge = celery(broker, "worker", "purge", "-f", "-Q", "celery,email", log="purge.log")
+    assert purge.wait(20) == 0, (broker.directory / "purge.log").read_text()
+
+
+def test_beat(client: Celery, broker: Broker) -> None:
+    before = broker.admin.info("commandstats").get("cmdstat_publish", {}).get("calls", 0)
+    beat = celery(broker, "beat", "beat", "-s", str(broker.directory / "schedule"), "-l", "info")
+    log = broker.directory / "beat.log"
+    try:
+        wait_for(lambda: log.read_text().count("Sending due task tick") >= 2)
+    finally:
+        beat.terminate()
+        beat.wait(10)
+    assert "NOPERM" not in log.read_text()
+    assert broker.admin.info("commandstats")["cmdstat_publish"]["calls"] > before
+
+
+def test_a_worker_that_comes_back(client: Celery, broker: Broker) -> None:
+    """All connections drop; the worker reconnects, restores what it had not acknowledged, and goes on."""
+    broker.admin.execute_command("CLIENT", "KILL", "USER", "worker")
+    assert client.tasks["add"].delay(4, 4).get(timeout=20) == 8
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("worker", "CONFIG GET *"),
+        ("worker", "FLUSHALL"),
+        ("worker", "KEYS *"),
+        ("worker", "ACL LIST"),
+        ("worker", "SHUTDOWN"),
+        ("worker", "GET foreign"),
+        ("worker", "CLIENT KILL TYPE normal"),
+        ("client", "RPOP celery"),
+        ("client", "BRPOP celery 1"),
+        ("client", "DEL celery"),
+        ("client", "LRANGE email 0 -1"),
+        ("client", "FLUSHDB"),
+        ("client", "SET fleet:audit 1"),
+        ("client", "HGETALL unacked:here"),
+        ("beat", "SET celery-task-meta-1 1"),
+        ("beat", "RPOP celery"),
+        ("exporter", "GET celery-task-meta-1"),
+        ("exporter", "LRANGE celery 0 -1"),
+        ("exporter", "LPUSH celery x"),
+        ("exporter", "CONFIG SET maxmemory 1"),
+        ("exporter", "CLIENT KILL TYPE normal"),
+    ],
+)
+def test_what_is_not_allowed(broker: Broker, user: str, command: str) -> None:
+    connection = broker.as_user(user)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        connection.execute_command(*command.split())
+    connection.close()
+    assert [entry["username"] for entry in broker.refused()] == [user]
+
+
+def test_nobody_without_a_password(broker: Broker) -> None:
+    for connection in (redis.Redis(port=broker.port), redis.Redis(port=broker.port, password="guess")):
+        with pytest.raises(redis.AuthenticationError):
+            connection.ping()
+        connection.close()
+    broker.refused()

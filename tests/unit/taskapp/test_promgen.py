@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from taskapp import promgen
+from taskapp.app import app
+from taskapp.errors import FatalError
+from taskapp.promgen import Target, notify, send_to_server, write_targets
+
+GOOD = [
+    {
+        "targets": ["web1:9100", "10.0.0.2:9100", "[::1]:9100"],
+        "labels": {"job": "node", "__scheme__": "https"},
+    }
+]
+BAD = [
+    [{"targets": ["web1"]}],
+    [{"targets": ["web1:0"]}],
+    [{"targets": ["web1:65536"]}],
+    [{"targets": ["web1:9100\n"]}],
+    [{"targets": ["http://web1:9100"]}],
+    [{"targets": ["web1:9100"], "labels": {"not-a-label": "x"}}],
+    [{"targets": ["web1:9100"], "labels": {"job": 1}}],
+    [{"targets": ["web1:9100"], "lables": {}}],
+    [{}],
+    {"targets": ["web1:9100"]},
+    "web1:9100",
+]
+
+
+@pytest.fixture
+def targets(state_dir: Path) -> Path:
+    return state_dir / "targets" / "node.json"
+
+
+def test_targets_are_written_as_prometheus_reads_them(targets: Path) -> None:
+    result = write_targets("monitor1", "node", GOOD)["result"]
+    assert (result["path"], result["targets"], result["changed"], result["reloaded"]) == (
+        str(targets),
+        3,
+        True,
+        False,
+    )
+    assert json.loads(targets.read_text()) == GOOD
+    assert targets.stat().st_mode & 0o777 == 0o644
+    assert write_targets("monitor1", "node", GOOD)["result"]["changed"] is False
+
+
+@pytest.mark.parametrize("groups", BAD)
+def test_bad_targets_never_replace_good_ones(groups: Any, targets: Path) -> None:
+    write_targets("monitor1", "node", GOOD)
+    assert write_targets("monitor1", "node", groups)["status"] == "error"
+    assert json.loads(targets.read_text()) == GOOD
+    assert [path.name for path in targets.parent.iterdir()] == ["node.json"]
+
+
+@pytest.mark.parametrize("job", ["../up", "a/b", "", ".hidden"])
+def test_a_job_is_a_plain_file_name(job: str, targets: Path) -> None:
+    assert write_targets("monitor1", job, GOOD)["status"] == "error"
+    assert not targets.parent.exists()
+
+
+@pytest.mark.parametrize("before", [None, [{"targets": ["old:1"], "labels": {}}]])
+def test_a_refused_reload_brings_the_previous_file_back(
+    before: Any, targets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before:
+        write_targets("monitor1", "node", before)
+    monkeypatch.setenv("TASKAPP_PROMETHEUS_RELOAD_URL", "http://localhost:9/-/reload")
+    monkeypatch.setattr(promgen, "reload_prometheus", lambda *_: (_ for _ in ()).throw(FatalError("refused")))
+    assert write_targets("monitor1", "node", GOOD) == {"status": "error", "message": "refused"}
+    assert (json.loads(targets.read_text()) if targets.exists() else None) == before
+
+
+@given(st.from_regex(r"[a-z]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True), st.integers(-10, 70_000))
+def test_a_target_is_a_host_and_a_port(host: str, port: int) -> None:
+    def validate() -> str:
+        return str(TypeAdapter(Target).validate_python(f"{host}:{port}"))
+
+    if 1 <= port <= 65_535:
+        assert validate() == f"{host}:{port}"
+    else:
+        with pytest.raises(ValidationError):
+            validate()
+
+
+def test_a_notification_needs_somewhere_to_go() -> None:
+    assert "TASKAPP_WEBHOOK_URL" in notify({"alert": "x"})["message"]
+    assert notify({"alert": "x"}, url="file:///etc/passwd")["status"] == "error"
+
+
+def test_a_task_about_a_server_goes_to_the_queue_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+    monkeypatch.setattr(app, "send_task", lambda name, kwargs, queue: sent.append((name, kwargs, queue)))
+    send_to_server("monitor1", "promgen.tasks.write_targets", job="node", groups=GOOD)
+    assert sent == [
+        ("promgen.tasks.write_targets", {"server": "monitor1", "job": "node", "groups": GOOD}, "monitor1")
+    ]
+    with pytest.raises(ValueError, match="pattern"):
+        send_to_server("no such/queue", "promgen.tasks.write_targets")
