@@ -1,11 +1,16 @@
-"""`install(app)`: one call that puts the fleet under a Celery app. The app's code knows nothing of it."""
+"""`load_app` and `install`: put the fleet under a Celery app, whose code knows nothing of it."""
 
 import os
 import socket
+import traceback
 from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.utils import find_app
+from celery.utils.imports import import_from_cwd
 
 from .policy.annotations import TaskAnnotations
 from .policy.connection import connection_settings, with_password
@@ -17,6 +22,7 @@ from .service.beat import watch_beat
 from .service.environment import Environment
 from .service.readiness import Readiness
 from .service.request import fleet_request
+from .service.tasklog import one_line
 from .topology.load import load_topology
 from .topology.model import Topology
 from .topology.problem import InvalidTopology
@@ -26,7 +32,22 @@ _BEAT_LOOP = 5
 
 
 class InstallError(Exception):
-    """The environment or the topology is not usable. Its text says why, in one line."""
+    """The app, the environment or the topology is not usable. Its text says why, in one line."""
+
+
+def load_app(name: str) -> Celery:
+    """The app `module:attribute`, or that of a module, found as `celery -A` finds it. Raises InstallError."""
+    if not name:
+        raise InstallError("CELERY_FLEET_APP names no app")
+    module, _, attribute = name.partition(":")
+    try:
+        found = attrgetter(attribute)(import_from_cwd(module)) if attribute else find_app(name)
+    except Exception as error:
+        text = one_line(f"{type(error).__name__}: {error}")
+        raise InstallError(f"the app {name} cannot be imported: {text}{_place(error)}") from error
+    if not isinstance(found, Celery):
+        raise InstallError(f"{name} is a {type(found).__name__}, not a Celery app")
+    return found
 
 
 def install(app: Celery, variables: Mapping[str, str] = os.environ) -> None:
@@ -39,6 +60,18 @@ def install(app: Celery, variables: Mapping[str, str] = os.environ) -> None:
     topology = _topology(environment)
     _configure(app, environment, topology)
     _observe(app, environment)
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's files it went wrong, if it did there."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+        and frame.filename != __file__
+        and not {"importlib", "celery", "kombu"} & set(Path(frame.filename).parts)
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _topology(environment: Environment) -> Topology:
@@ -111,7 +144,7 @@ def _credentials(environment: Environment) -> dict[str, Any]:
 def _renew_what_was_made_before(
     app: Celery, settings: Mapping[str, Any], annotations: TaskAnnotations
 ) -> None:
-    """Some modules use their app while they are imported: queues and tasks were then made by the old settings."""
+    """A module may use its app while it is imported: queues and tasks were then made by the old settings."""
     vars(app).pop("amqp", None)
     for task_name, task in app._tasks.items():
         if type(task).__bound__ and not task_name.startswith("celery."):

@@ -48,15 +48,15 @@ def mark(store: Store, table: str, *, before: float, size: int) -> str | None:
         if row is not None:
             return str(row["batch"])
         oldest = connection.execute(
-            f"SELECT rowid FROM {table} WHERE at < ? ORDER BY at, rowid LIMIT ?",  # noqa: S608
+            f"SELECT rowid AS number FROM {table} WHERE at < ? ORDER BY at, rowid LIMIT ?",  # noqa: S608
             (before, size),
         ).fetchall()
         if not oldest:
             return None
-        batch = f"{table}-{int(now() * 1e6)}-{oldest[0]['rowid']}"
+        batch = f"{table}-{int(now() * 1e6)}-{oldest[0]['number']}"
         connection.executemany(
             f"UPDATE {table} SET batch = ? WHERE rowid = ?",  # noqa: S608
-            [(batch, row["rowid"]) for row in oldest],
+            [(batch, row["number"]) for row in oldest],
         )
     return batch
 

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from taskapp.figures import records_per_day
 from taskapp.files import write_atomically
@@ -17,7 +17,7 @@ from taskapp.store import current_store
 if TYPE_CHECKING:
     from fpdf import FPDF
 
-Row = tuple[Line, float]
+Row = tuple[Line, FiniteFloat]
 """A label and its value."""
 
 

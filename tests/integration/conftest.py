@@ -1,7 +1,8 @@
 """Real Redis servers and real workers for tests.
 
 `redis_server` is a server of this run with an ACL user and password, empty for each test. `worker` starts
-`celery -A celery_fleet.app worker` as systemd would, and stops it at the end; when the test fails, its log is shown.
+`celery -A celery_fleet.app worker` as systemd would, and stops it at the end; when the test fails, its log
+is shown.
 """
 
 import shutil
@@ -71,7 +72,7 @@ WorkerFactory = Callable[..., Service]
 
 @pytest.fixture
 def worker(services: Services) -> WorkerFactory:
-    """worker(app, variables, pythonpath=..., queues="celery", concurrency=1, pool="prefork") -> a ready Service."""
+    """worker(app, variables, pythonpath=..., queues="celery", concurrency=1, ...) returns a ready Service."""
 
     def start(
         app: str,

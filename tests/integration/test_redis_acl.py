@@ -111,17 +111,19 @@ class Broker:
             "unixsocket": directory / "s", "pidfile": directory / "pid", "bind": "127.0.0.1",
         }  # fmt: skip
         arguments = [str(word) for name, value in own.items() for word in (f"--{name}", value)]
-        with (directory / "redis.log").open("w") as log:
-            self.process = subprocess.Popen(
-                ["redis-server", str(directory / "redis.conf"), *arguments], stdout=log, stderr=log
-            )
+        self.command = ["redis-server", str(directory / "redis.conf"), *arguments]
         self.admin = redis.Redis(port=self.port, username="admin", password=self.passwords["admin"])
+        self.start()
+
+    def start(self) -> None:
+        with (self.directory / "redis.log").open("w") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
         wait_for(self._answers)
 
     def _answers(self) -> bool:
         try:
             return bool(self.admin.ping())
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
             return False
 
     def as_user(self, name: str, database: int = 0) -> redis.Redis:
@@ -330,6 +332,22 @@ def test_what_is_not_allowed(broker: Broker, user: str, command: str) -> None:
         connection.execute_command(*command.split())
     connection.close()
     assert [entry["username"] for entry in broker.refused()] == [user]
+
+
+def test_transactions_and_scripts_survive_a_crash(tmp_path: Path) -> None:
+    """Redis loads its append-only file as the user `default`, with whatever rights that has."""
+    broker = Broker(tmp_path)
+    worker = broker.as_user("worker")
+    worker.pipeline(transaction=True).lpush("celery", "1").hset("unacked:here", "tag", "2").execute()
+    worker.eval("redis.call('LPUSH', KEYS[1], '3') redis.call('LPUSH', KEYS[2], '4')", 2, "email", "celery")
+    worker.close()
+    broker.process.kill()
+    broker.process.wait()
+    broker.start()
+    assert broker.admin.lrange("celery", 0, -1) == [b"4", b"1"]
+    assert broker.admin.lrange("email", 0, -1) == [b"3"]
+    assert broker.admin.hgetall("unacked:here") == {b"tag": b"2"}
+    broker.stop()
 
 
 def test_nobody_without_a_password(broker: Broker) -> None:

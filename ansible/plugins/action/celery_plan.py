@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin_utils"))
 from fleet_inventory import Inventory  # also puts src/ on the path
-from celery_fleet.topology import DoesNotFit, plan_host, topology_document
+from celery_fleet.topology import DoesNotFit, InvalidTopology, plan_host, topology_document
 
 MEBIBYTE = 1024 * 1024
 SUPPORTED = {"12": "bookworm", "13": "trixie"}
@@ -42,7 +42,8 @@ class ActionModule(ActionBase):
                 cpus=int(facts["processor_vcpus"]),
                 memory=int(facts["memtotal_mb"]) * MEBIBYTE,
             )
-        except DoesNotFit as error:
+            document = topology_document(variables)
+        except (DoesNotFit, InvalidTopology) as error:
             return {**result, "failed": True, "msg": f"Nothing was changed.\n{error}"}
         redis, source = groups["redis"][0], variables["celery_app_source"]
         fact = {
@@ -61,6 +62,6 @@ class ActionModule(ActionBase):
                 "address": addresses[redis],
                 "port": int(inventory.value(redis, "redis_port", 6379)),
             },
-            "topology": topology_document(variables),
+            "topology": document,
         }
         return {**result, "changed": False, "ansible_facts": {"celery_plan": fact}, "msg": plan.table}

@@ -33,7 +33,7 @@ def retry_delay(
 
 
 def may_retry(policy: RetryPolicy, retries: int, age: float) -> bool:
-    """Whether a task that was retried `retries` times, and was first due `age` seconds ago, is tried again."""
+    """Whether a task that was retried `retries` times, and first due `age` seconds ago, is tried again."""
     return (policy.max_retries is None or retries < policy.max_retries) and (
         policy.max_age is None or age < policy.max_age
     )

@@ -9,7 +9,7 @@ from .notify import READY, WATCHDOG, notify, status, watchdog_interval
 
 log = logging.getLogger(__name__)
 
-_PERIOD = 2.0
+_PERIOD, _STARTING_PERIOD = 2.0, 0.1
 _SLACK = 30.0
 """Seconds that a tick may take beyond the longest sleep between ticks."""
 
@@ -36,7 +36,7 @@ class BeatWatch:
                 self.look()
             except Exception:
                 log.exception("Beat could not be judged, so systemd is told nothing")
-            time.sleep(self._period)
+            time.sleep(self._period if self.ready else _STARTING_PERIOD)
 
     def look(self) -> None:
         """One round: judge, and tell systemd."""
@@ -45,7 +45,7 @@ class BeatWatch:
         if not self.ready and self.service._last_tick is not None and not connecting:
             self.ready = True
             lines.append(READY)
-        text = "connecting to the broker" if connecting else f"{len(self.service.scheduler.schedule)} entries"
+        text = "waiting for the broker" if connecting else f"{len(self.service.scheduler.schedule)} entries"
         if text != self._told:
             self._told = text
             lines.append(status(text))

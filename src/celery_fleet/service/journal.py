@@ -1,4 +1,4 @@
-"""A log handler that speaks the systemd journal's own protocol: fields, not only text. See journal-fields(7)."""
+"""A log handler that speaks the own protocol of the systemd journal: fields, not only text."""
 
 import logging
 import socket
@@ -56,12 +56,12 @@ class JournalHandler(logging.Handler):
     def __init__(
         self,
         context: Callable[[logging.LogRecord], Mapping[str, object]],
-        path: str | Path = SOCKET,
+        path: str | Path = "",
         fallback: logging.Handler | None = None,
     ) -> None:
         super().__init__()
         self._context = context
-        self._path = str(path)
+        self._path = str(path or SOCKET)
         self._fallback = fallback
         self._socket: socket.socket | None = None
 

@@ -11,15 +11,14 @@ from typing import Any
 
 from celery.app import trace
 
+from . import journal
 from .environment import Environment
-from .journal import SOCKET, JournalHandler
 from .tasklog import task_context
 
 log = logging.getLogger(__name__)
 
 _SAID_BETTER = frozenset(
-    text.strip()
-    for text in (trace.LOG_SUCCESS, trace.LOG_FAILURE, trace.LOG_IGNORED, trace.LOG_REJECTED, trace.LOG_RETRY)
+    text.strip() for text in (trace.LOG_SUCCESS, trace.LOG_FAILURE, trace.LOG_REJECTED, trace.LOG_RETRY)
 )
 
 
@@ -64,9 +63,11 @@ def _handlers(
     console.setFormatter(LineFormatter())
     handlers: list[logging.Handler] = [console]
     if under_journal(environ):
-        journal = JournalHandler(lambda record: task_context(record, environment), fallback=console)
-        journal.setFormatter(MessageFormatter())
-        handlers = [journal]
+        to_journal = journal.JournalHandler(
+            lambda record: task_context(record, environment), fallback=console
+        )
+        to_journal.setFormatter(MessageFormatter())
+        handlers = [to_journal]
     if not file:
         return handlers, ""
     try:
@@ -78,9 +79,9 @@ def _handlers(
     return [*handlers, to_file], ""
 
 
-def under_journal(environ: Mapping[str, str] = os.environ, socket: str = SOCKET, stderr: int = 2) -> bool:
+def under_journal(environ: Mapping[str, str] = os.environ, socket: str = "", stderr: int = 2) -> bool:
     """Whether the log belongs in the journal: standard error goes there, or systemd started this service."""
-    if not Path(socket).is_socket():
+    if not Path(socket or journal.SOCKET).is_socket():
         return False
     try:
         found = os.fstat(stderr)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from celery import bootsteps
@@ -20,7 +21,7 @@ _PERIOD = 2.0
 
 
 class Readiness(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Worker bootstep: a daemon thread of the main process watches it from the start of the pool to the end."""
+    """Worker bootstep: a daemon thread of the main process watches it from the start of its pool on."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
     label = "Readiness"
@@ -74,7 +75,7 @@ class Watch:
                 self._announce()
             elif observation.silence > SUSPICIOUS_SILENCE and not self._broker_answers():
                 self._forgive()
-                observation = self._observe()
+                observation = replace(self._observe(), connected=False)
         lines = [WATCHDOG] if deserves_ping(observation) else []
         text = self._status(observation)
         if text != self._told:
@@ -149,7 +150,7 @@ class Watch:
         if observation.stopping:
             return f"stopping, {busy} tasks still running"
         if not observation.connected:
-            return f"{'reconnecting' if self.ready else 'connecting'} to the broker, {busy} tasks running"
+            return f"waiting for the broker, {busy} tasks running"
         if not self.ready:
             return f"starting, queues held: {','.join(held) or 'none'}"
         line = status_line(busy, self.worker.pool.num_processes, tally.done, tally.failed, held)

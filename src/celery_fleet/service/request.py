@@ -9,6 +9,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.request import Request
 
 from .state import tally
+from .tasklog import telling_of
 
 LOST = "fleet_lost"
 """Message header: how many times the process that ran the task has died."""
@@ -32,10 +33,15 @@ def _fleet_request(base: type[Request]) -> type[Request]:
 class FleetRequest(Request):  # type: ignore[misc]
     """Mixed into every request class."""
 
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        with telling_of(self.task, self._context, self.id):
+            return super().on_timeout(soft, timeout)
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         retried = tally.retried
         try:
-            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+            with telling_of(self.task, self._context, self.id):
+                return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         finally:
             error = exc_info.exception
             if isinstance(error, ExceptionWithTraceback):  # as it comes from a child

@@ -4,12 +4,16 @@ import logging
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from celery import signals
 from celery._state import get_current_task
 from celery.exceptions import MaxRetriesExceededError
+
+from celery_fleet.policy import retry
 
 from .environment import Environment
 from .journal import cut
@@ -18,8 +22,11 @@ log = logging.getLogger("celery_fleet.tasks")
 
 _LONGEST_REASON = 500
 _REMEMBERED_FAILURES = 1000
+_CALLERS = ("celery.app.trace", retry.__name__)
+"""Modules that a task is called by, which no traceback needs to show."""
 
 _failures: OrderedDict[str, None] = OrderedDict()
+_told_of: ContextVar[Mapping[str, object] | None] = ContextVar("told_of", default=None)
 
 
 def connect() -> None:
@@ -94,18 +101,27 @@ def on_revoked(sender: Any, request: Any, terminated: bool, **_: object) -> None
     )
 
 
+@contextmanager
+def telling_of(task: Any, request: Any, task_id: str) -> Iterator[None]:
+    """What is logged meanwhile is about this task, though it does not run here."""
+    token = _told_of.set(request_fields(task, request, task_id))
+    try:
+        yield
+    finally:
+        _told_of.reset(token)
+
+
 def task_context(record: logging.LogRecord, environment: Environment) -> dict[str, object]:
     """The journal fields of a record: the task it tells of, else the one that runs, else only the service."""
     fields: dict[str, object] = {"POOL": environment.pool, "RELEASE": environment.release}
-    told: Mapping[str, object] | None = getattr(record, "fleet", None)
-    if told:
-        return {**fields, **told}
-    task = get_current_task()
-    if task and task.request.id:
-        fields |= request_fields(task, task.request, task.request.id)
     if record.exc_info and record.exc_info[0]:
         fields["EXCEPTION"] = record.exc_info[0].__name__
-    return fields
+    return {**fields, **(getattr(record, "fleet", None) or _told_of.get() or _running() or {})}
+
+
+def _running() -> dict[str, object] | None:
+    task = get_current_task()
+    return request_fields(task, task.request, task.request.id) if task and task.request.id else None
 
 
 def request_fields(task: Any, request: Any, task_id: str) -> dict[str, object]:
@@ -126,10 +142,12 @@ def one_line(text: str) -> str:
 
 
 def _told(exception: BaseException, tb: Any, expected: bool) -> str:
-    """What follows a failure: the traceback; nothing when there is none, or the task declared the exception."""
+    """What follows a failure: the traceback from the app's code on, unless the task declared the error."""
     if expected or not hasattr(tb, "tb_frame"):
         return ""
-    text = "\n" + "".join(traceback.format_exception(exception)).rstrip()
+    while tb.tb_next and tb.tb_frame.f_globals.get("__name__") in _CALLERS:
+        tb = tb.tb_next
+    text = "\n" + "".join(traceback.format_exception(type(exception), exception, tb)).rstrip()
     if isinstance(exception, MaxRetriesExceededError):  # its text shows the arguments of the task
         text = text.replace(str(exception), "no retries left")
     return text

@@ -18,7 +18,7 @@ class Observation:
     stopping: bool
     """It finishes what it has; systemd's stop timeout counts."""
     connected: bool
-    """It has a connection to the broker, and is not trying for one."""
+    """It has a connection to a broker that answers, as far as it knows."""
     silence: float
     """Seconds since its main loop last answered, or since the broker last did not."""
     solo_task: bool = False

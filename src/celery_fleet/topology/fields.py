@@ -14,13 +14,7 @@ from .hints import did_you_mean, unknown_key
 from .problem import Problem, Where, show
 from .units import human_size, parse_duration, parse_size, parse_whole
 
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Any = _Missing()
+MISSING: Any = object()
 WRONG: Any = object()
 
 

@@ -67,21 +67,22 @@ def _read_fleet(fleet: object) -> tuple[dict[str, list[str]], dict[str, _Host], 
     given_hosts = mapping(top.get("hosts", {}), ("hosts",))
     groups: dict[str, list[str]] = {}
     for group in _GROUPS:
-        members = given_groups.get(group, [])
-        if not isinstance(members, list):
+        names = given_groups.get(group, [])
+        if not isinstance(names, list):
             found.append(
-                Problem(("groups", group), f"{show(members)} is not a list of hosts", "list host names")
+                Problem(("groups", group), f"{show(names)} is not a list of hosts", "list host names")
             )
-            members = []
+            names = []
         groups[group] = []
-        for member in members:
+        for member in names:
             if isinstance(member, str) and member in given_hosts:
                 groups[group] += [] if member in groups[group] else [member]
             else:
                 what = f"{show(member)} is not a host of the inventory"
                 found.append(Problem(("groups", group), what, "define the host, or remove it from the group"))
     hosts = {}
-    for name in dict.fromkeys(member for members in groups.values() for member in members):
+    members = {member for group in groups.values() for member in group}
+    for name in [name for name in given_hosts if name in members]:
         host = mapping(given_hosts[name], ("hosts", name))
         address = host.get("address", name)
         if not isinstance(address, str) or not address:

@@ -1,16 +1,30 @@
 """A worker or Beat as systemd sees it."""
 
+import contextlib
+import re
 import signal
-import sys
+import socket
 import time
+from pathlib import Path
 
 import pytest
+from celery.exceptions import TimeLimitExceeded
 
-from integration.runtime.plain import VARIABLES
+from integration.runtime.plain import VARIABLES, with_route
 from integration.support import PASSWORD, eventually
+from unit.runtime.journal_reader import read
+
+# The service, changed before it starts.
+CHANGED = """
+import sys
+{change}
+from celery.__main__ import main
+sys.argv[0] = "celery"
+sys.exit(main())
+"""
 
 STUCK = """
-import sys, time
+import time
 from celery.signals import worker_ready
 from celery_fleet.service import readiness, watchdog
 readiness.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 0.5, 1.5
@@ -18,11 +32,16 @@ readiness.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 0.5, 1.5
 @worker_ready.connect(weak=False)
 def get_stuck(sender, **_):
     sender.call_soon(time.sleep, 1000)
-
-from celery.__main__ import main
-sys.argv[0] = "celery"
-sys.exit(main())
 """
+
+JOURNAL = """
+from celery_fleet.service import journal
+journal.SOCKET = {path!r}
+"""
+
+
+def changed(change):
+    return "-c", CHANGED.format(change=change)
 
 
 def test_ready_status_and_stop(environment, producer, services):
@@ -47,7 +66,7 @@ def test_ready_status_and_stop(environment, producer, services):
 def test_ready_only_when_it_consumes(environment, producer, services, own_redis_server):
     services.server = own_redis_server
     worker = services.worker(environment())
-    eventually(lambda: "connecting to the broker" in worker.notifications.status, what="the status")
+    eventually(lambda: "waiting for the broker" in worker.notifications.status, what="the status")
     eventually(lambda: worker.notifications.count("WATCHDOG=1") >= 3, what="pings")
     assert "READY=1" not in worker.notifications.lines
     own_redis_server.start()
@@ -57,11 +76,62 @@ def test_ready_only_when_it_consumes(environment, producer, services, own_redis_
 
     # A worker that waits for its broker is alive, and goes on when it is back.
     own_redis_server.stop()
-    eventually(lambda: "reconnecting" in worker.notifications.status, what="the status")
+    eventually(lambda: "waiting for the broker" in worker.notifications.status, what="the status")
     pings = worker.notifications.count("WATCHDOG=1")
     eventually(lambda: worker.notifications.count("WATCHDOG=1") > pings + 5, what="pings")
     own_redis_server.start()
     eventually(lambda: "0/1 busy" in worker.notifications.status, what="the status")
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_other_kinds_of_pool(pool, environment, producer, services):
+    settings = environment()
+    worker = services.worker(settings, pool=pool).wait_ready()
+    assert producer(settings).add.delay(1, 2).get(timeout=10) == 3
+    eventually(lambda: worker.notifications.status.startswith("0/1 busy, 1 done"), what="the status")
+    worker.wait_log("INFO: Task completed")
+
+
+def test_the_journal_finds_every_line_of_a_task(environment, producer, services, tmp_path):
+    path = str(tmp_path / "journal")
+    settings = environment(with_route("overrun", time_limit=2, soft_time_limit=1))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(0.5)
+        worker = services.worker(settings | {"INVOCATION_ID": "x"}, python=changed(JOURNAL.format(path=path)))
+        worker.wait_ready()
+        tasks = producer(settings)
+        added, overran = tasks.add.delay(1, 2), tasks.overrun.delay()
+        with pytest.raises(TimeLimitExceeded):
+            overran.get(timeout=10)
+        worker.stop()
+        entries = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                entries.append(read(sock.recv(65536)))
+
+    def of(result):
+        return [
+            re.sub("duration=.* ", "", each["MESSAGE"])
+            for each in entries
+            if each.get("TASK_ID") == result.id
+        ]
+
+    assert of(added) == [
+        f"INFO: Task started task_id={added.id} task_name=plainapp.add",
+        "INFO: adding two numbers",
+        f"INFO: Task completed task_id={added.id} state=SUCCESS",
+    ]
+    started, soft, failed, hard, *_ = of(overran)
+    assert started == f"INFO: Task started task_id={overran.id} task_name=plainapp.overrun"
+    assert soft.startswith("WARNING: Soft time limit (1s) exceeded")
+    assert f"ERROR: Task failed task_id={overran.id} exception=TimeLimitExceeded" in (failed, hard)
+    line = next(each for each in entries if each["MESSAGE"] == "INFO: adding two numbers")
+    assert line["TASK_NAME"] == "plainapp.add"
+    assert (line["QUEUE"], line["POOL"], line["RELEASE"], line["RETRIES"]) == ("celery", "default", "r1", "0")
+    assert line["WORKER"].startswith("default@")
+    assert line["PRIORITY"] == "6"
+    assert "Task started" not in worker.output
 
 
 def test_not_ready_when_a_queue_is_missing(environment, services):
@@ -72,7 +142,7 @@ def test_not_ready_when_a_queue_is_missing(environment, services):
 
 
 def test_no_ping_when_the_main_loop_is_stuck(environment, services):
-    worker = services.worker(environment(), python=("-c", STUCK)).wait_ready()
+    worker = services.worker(environment(), python=changed(STUCK)).wait_ready()
     eventually(lambda: "main loop stuck" in worker.notifications.status, what="the verdict")
     pings = worker.notifications.count("WATCHDOG=1")
     time.sleep(1)
@@ -99,8 +169,7 @@ def test_the_password_is_nowhere_to_be_seen(environment, producer, services):
     report = services.start(["report"], settings)
     report.process.wait(20)
     shown = [worker.output, worker.log, seen_by_children, report.output, *worker.notifications.lines]
-    with open(f"/proc/{worker.process.pid}/environ") as file:
-        shown.append(file.read())
+    shown.append(Path(f"/proc/{worker.process.pid}/environ").read_text())
     for secret in (PASSWORD, "s3cr%2Fet"):
         assert not any(secret in text for text in shown)
 

@@ -24,7 +24,7 @@ def test_a_task_is_routed_by_the_pattern_of_its_name_with_the_priority_of_its_qu
     producer(environment()).note.delay("x")
     with redis_server.client() as client:
         assert client.llen(f"email{SEPARATOR}{broker_priority(3)}") == 1
-        assert {key for key in client.keys() if not key.startswith("_kombu")} == {f"email{SEPARATOR}7"}
+        assert {key for key in client.scan_iter() if not key.startswith("_kombu")} == {f"email{SEPARATOR}7"}
 
 
 def test_higher_priority_runs_first_and_children_inherit_it(environment, producer, services, record):

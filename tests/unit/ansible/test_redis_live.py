@@ -204,6 +204,12 @@ def test_a_user_that_left_the_file_is_gone(server: Server, run: Run) -> None:
     assert server.ask("ACL", "USERS") == ["admin", "default"]
 
 
+def test_a_user_that_somebody_reset_by_hand(server: Server, run: Run) -> None:
+    server.ask("ACL", "SETUSER", "default", "reset", "on", "~*")
+    assert run(server)["users"] == ["default"]
+    assert not run(server)["changed"]
+
+
 def test_hashes_are_masked_in_the_diff(server: Server, run: Run) -> None:
     server.users["worker"] = ("other", "~celery -@all +get +@list")
     server.write()

@@ -2,10 +2,12 @@ import gzip
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskapp import cleanup
@@ -62,20 +64,51 @@ def test_batches_have_the_size_asked_for(store: Store, state_dir: Path) -> None:
     assert sorted(sizes) == [1, 3, 3]
 
 
-class Crash(BaseException):
+class CrashError(BaseException):
     """The process dies here."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+class Doom:
+    """Lets a run die at the given step: `mark`, `write` or `written` of the batch with that number."""
+
+    def __init__(self, where: str, batch: int) -> None:
+        self.where, self.batch, self.seen = where, batch, Counter[str]()
+
+    def __call__(self, point: str) -> None:
+        if point == self.where and self.seen[point] == self.batch:
+            raise CrashError
+        self.seen[point] += 1
+
+
+def run_doomed(doom: Doom, size: int) -> None:
+    mark, write = cleanup.mark, cleanup.write_atomically
+
+    def dying_mark(*args: Any, **kwargs: Any) -> str | None:
+        batch = mark(*args, **kwargs)
+        doom("mark")
+        return batch
+
+    def dying_write(*args: Any, **kwargs: Any) -> None:
+        doom("write")
+        write(*args, **kwargs)
+        doom("written")
+
+    with pytest.MonkeyPatch.context() as patch, suppress(CrashError):
+        patch.setattr(cleanup, "mark", dying_mark)
+        patch.setattr(cleanup, "write_atomically", dying_write)
+        archive_old_records(batch_size=size)
+
+
+@settings(max_examples=40, deadline=None)
 @given(
-    ages=st.lists(st.integers(0, 200), max_size=12),
+    ages=st.lists(st.sampled_from([0, 50, 90, 100, 200]), max_size=12),
     size=st.integers(1, 5),
-    crashes=st.lists(
-        st.tuples(st.sampled_from(["write", "written", "marked"]), st.integers(0, 3)), max_size=4
+    dooms=st.lists(
+        st.builds(Doom, st.sampled_from(["mark", "write", "written"]), st.integers(0, 3)), max_size=4
     ),
 )
-def test_each_row_is_in_exactly_one_place_wherever_runs_crash(
-    ages: list[int], size: int, crashes: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+def test_each_row_is_in_exactly_one_place_wherever_runs_die(
+    ages: list[int], size: int, dooms: list[Doom], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     state_dir = tmp_path_factory.mktemp("state")
     store = Store(state_dir / "taskapp.sqlite3")
@@ -83,33 +116,8 @@ def test_each_row_is_in_exactly_one_place_wherever_runs_crash(
     everything = remaining(store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASKAPP_STATE_DIR", str(state_dir))
-        for where, after in crashes:
-            with pytest.MonkeyPatch.context() as dying, pytest.raises((Crash, SystemExit)):
-                calls = Counter[str]()
-
-                def die(
-                    point: str, where: str = where, after: int = after, calls: Counter[str] = calls
-                ) -> None:
-                    calls[point] += 1
-                    if point == where and calls[point] > after:
-                        raise Crash
-
-                write, mark = cleanup.write_atomically, cleanup.mark
-
-                def dying_write(path: Path, content: bytes, mode: int, write=write, die=die) -> None:  # type: ignore[no-untyped-def]
-                    die("write")
-                    write(path, content, mode)
-                    die("written")
-
-                def dying_mark(*args, mark=mark, die=die, **kwargs):  # type: ignore[no-untyped-def]
-                    batch = mark(*args, **kwargs)
-                    die("marked")
-                    return batch
-
-                dying.setattr(cleanup, "write_atomically", dying_write)
-                dying.setattr(cleanup, "mark", dying_mark)
-                archive_old_records(batch_size=size)
-                raise SystemExit  # it came through
+        for doom in dooms:
+            run_doomed(doom, size)
         archive_old_records(batch_size=size)
     old = [number for number, age in zip(everything, ages, strict=True) if age >= 90]
     assert archived(state_dir) == old

@@ -1,13 +1,16 @@
-import multiprocessing
 import os
 import signal
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import taskapp
 from taskapp.errors import TransientError
 from taskapp.files import exclusive_output, remove_abandoned, write_atomically
+
+SOURCES = Path(taskapp.__file__).parent.parent
 
 
 def names(directory: Path) -> list[str]:
@@ -46,9 +49,13 @@ def test_an_output_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_interrupted_output_vanishes(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), exclusive_output(tmp_path / "output") as output:
-        output.write(b"part")
-        raise error
+    def run() -> None:
+        with exclusive_output(tmp_path / "output") as output:
+            output.write(b"part")
+            raise error
+
+    with pytest.raises(error):
+        run()
     assert names(tmp_path) == []
 
 
@@ -61,29 +68,29 @@ def test_a_second_run_does_not_disturb_the_first(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
 
 
-def _write_and_wait(path: Path, started: "multiprocessing.synchronize.Event") -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with exclusive_output(path) as output:
-        output.write(b"x" * 100_000)
-        output.flush()
-        started.set()
-        time.sleep(60)
+WRITE_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from taskapp.files import exclusive_output
+
+with exclusive_output(Path(sys.argv[1])) as output:
+    output.write(b"x" * 100_000)
+    output.flush()
+    print("started", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_a_killed_run_left_is_reused(tmp_path: Path, number: int) -> None:
     path = tmp_path / "output"
-    context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    process = context.Process(target=_write_and_wait, args=(path, started))
-    process.start()
-    assert started.wait(30)
-    with pytest.raises(TransientError), exclusive_output(path):
-        pass
-    assert process.pid is not None
-    os.kill(process.pid, number)
-    process.join()
-    process.close()
+    command = [sys.executable, "-c", WRITE_AND_WAIT, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=SOURCES) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        with pytest.raises(TransientError), exclusive_output(path):
+            pass
+        process.send_signal(number)
     assert names(tmp_path) == [".output.part"]
     with exclusive_output(path) as output:
         output.write(b"short")

@@ -1,6 +1,6 @@
 import ast
-import os
 from array import array
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -78,8 +78,6 @@ def test_the_same_parameters_give_the_same_file_which_is_made_once(monkeypatch: 
 
 
 def test_any_parameter_changes_the_files_name(tmp_path: Path) -> None:
-    from dataclasses import asdict, replace
-
     changed = [replace(SMALL, **{name: value + 1}) for name, value in asdict(SMALL).items()]
     assert len({output_path(tmp_path, survey) for survey in [SMALL, *changed]}) == 7
 
@@ -99,7 +97,7 @@ def test_an_interruption_between_two_traces_leaves_no_file(tmp_path: Path, error
 
     with pytest.raises(error):
         create(tmp_path / "gather.npy", SMALL, interrupt)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_soft_time_limit_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +124,4 @@ def test_a_soft_time_limit_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_too_large_or_senseless_is_refused(kwargs: dict[str, float], state_dir: Path) -> None:
     assert automated_gather_creation(**kwargs)["status"] == "error"
-    assert os.listdir(state_dir) == []
+    assert list(state_dir.iterdir()) == []

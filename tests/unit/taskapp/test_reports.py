@@ -43,9 +43,10 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert render("T", [("a", 1.0)]) == render("T", [("a", 1.0)])
 
 
-def test_every_row_has_a_bar_and_a_long_report_has_several_pages() -> None:
+def test_a_long_report_has_several_pages() -> None:
     one, many = (render("T", [(f"row {n}", float(n)) for n in range(size)]) for size in (2, 40))
-    assert (one.count(b"/Type /Page\n"), many.count(b"/Type /Page\n")) == (1, 2)
+    assert one.count(b"/Type /Page\n") == 1
+    assert many.count(b"/Type /Page\n") > 1
 
 
 @settings(max_examples=25, deadline=None)

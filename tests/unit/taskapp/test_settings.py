@@ -64,7 +64,7 @@ def test_every_bad_variable_is_named_and_its_value_is_not_told(name: str, value:
     with pytest.raises(FatalError, match=f"{PREFIX}{name}") as error:
         Settings.from_environment({PREFIX + name: value, PREFIX + "DEMO_TIMEOUT": "-1"})
     assert f"{PREFIX}DEMO_TIMEOUT" in str(error.value)
-    assert value not in str(error.value).replace("65535", "")
+    assert len(value) < 2 or value not in str(error.value)
 
 
 def test_the_readme_lists_exactly_the_settings_there_are() -> None:

@@ -1,11 +1,13 @@
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import taskapp
 from taskapp import records, registry
 from taskapp.errors import FatalError, TransientError
 from taskapp.figures import DAY, figures, percentile, records_per_day
@@ -26,9 +28,13 @@ def test_the_store_is_made_at_its_first_use_and_is_not_for_everyone(store: Store
 
 
 def test_a_failing_transaction_changes_nothing(store: Store) -> None:
-    with pytest.raises(ValueError, match="stop"), store.transaction() as connection:
-        connection.execute("INSERT INTO deliveries VALUES ('a', 1, NULL, 'mail', 'sent')")
-        raise ValueError("stop")
+    def fail() -> None:
+        with store.transaction() as connection:
+            connection.execute("INSERT INTO deliveries VALUES ('a', 1, NULL, 'mail', 'sent')")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
     assert count(store, "deliveries") == 0
 
 
@@ -42,21 +48,25 @@ def test_any_other_error_of_sqlite_is_a_bug(store: Store) -> None:
         count(store, "nothing")
 
 
-def _register_many(path: Path, prefix: str) -> None:
-    for number in range(25):
-        application = Application(id=f"{prefix}{number}", health_url="http://x/")
-        registry.register(Store(path), application)
+REGISTER_MANY = """
+import sys
+from pathlib import Path
+from taskapp.registry import register
+from taskapp.settings import Application
+from taskapp.store import Store
+
+for number in range(25):
+    register(Store(Path(sys.argv[1])), Application(id=f"{sys.argv[2]}{number}", health_url="http://x/"))
+"""
 
 
 def test_processes_write_at_the_same_time(store: Store) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_register_many, args=(store.path, prefix)) for prefix in "abc"]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-        process.close()
+    sources = Path(taskapp.__file__).parent.parent
+    processes = [
+        subprocess.Popen([sys.executable, "-c", REGISTER_MANY, str(store.path), prefix], cwd=sources)
+        for prefix in "abc"
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
     assert len(registry.applications(store)) == 75
 
 

@@ -1,4 +1,4 @@
-"""Bad inventories: what is changed in the good fleet, where the problem is told, and words that it must say."""
+"""Bad inventories: a change of the good fleet, where the problem is told, and words that it must say."""
 
 from dataclasses import dataclass
 

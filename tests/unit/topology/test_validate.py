@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from celery_fleet.topology import Problem, validate_fleet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from celery_fleet.topology import Problem, validate_fleet
 from unit.topology.bad_fleets import BAD, Bad
 from unit.topology.fleets import (
     ADDRESSES,
@@ -83,8 +84,10 @@ GOOD = {
     "short stop that requeues": pool(stop_timeout=60, stop_policy="requeue"),
     "pools differ between hosts": one("worker2", "celery_host_cpus", to=2),
     "defaults written out on some hosts": one("worker2", "celery_default_queue", to="celery"),
-    "a worker with the default pool": lambda fleet: fleet["hosts"]["worker1"]["vars"].update(
-        celery_queues_extra=1
+    "a worker with the default pool": both(
+        every("celery_queues", to={"celery": None, "bulk": None}),
+        every("celery_task_routes", to=[]),
+        lambda fleet: fleet["hosts"]["worker1"]["vars"].pop("celery_worker_pools"),
     ),
     "Redis by name": address("redis1", "redis1.example.org"),
     "Redis in the private network, IPv6": address("redis1", "fd00::1"),
@@ -122,7 +125,8 @@ def test_fault_of_several_hosts_is_told_once_and_names_them() -> None:
 def test_message_has_place_fault_and_remedy() -> None:
     (problem,) = problems_of(every("celery_queues", "email", "priority", to=11))
     assert str(problem) == (
-        "celery_queues.email.priority: 11 is not a priority from 1 to 10. Remedy: give a whole number from 1 to 10."
+        "celery_queues.email.priority: 11 is not a priority from 1 to 10. "
+        "Remedy: give a whole number from 1 to 10."
     )
 
 
