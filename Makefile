@@ -45,7 +45,7 @@ integration: setup  ## tests with a real Redis server and real workers on this m
 	@pytest tests/integration
 
 molecule: setup images  ## a fleet from nothing to removed: make molecule SCENARIO=default
-	@molecule test --scenario-name $(SCENARIO) </dev/null
+	@molecule test --no-command-borders --scenario-name $(SCENARIO) </dev/null
 
 bench-converge: setup images  ## how long a converge takes, as a ratio to a plain shell script
 	@python tests/bench/converge.py

@@ -4,9 +4,10 @@ import os
 import sys
 
 from .install import InstallError, install, load_app
+from .service.environment import Environment
 
 try:
-    app = load_app(os.environ.get("CELERY_FLEET_APP", ""))
+    app = load_app(Environment.read(os.environ).app)
     install(app)
 except InstallError as error:
     sys.exit(f"celery-fleet: {error}")

@@ -27,7 +27,7 @@ class Router:
 
     The queue: the topology's routes decide, then the app's own, then it is the default queue. The priority: a
     task that another task sends inherits the sender's, else its route or queue says. What the caller of
-    `apply_async` gives wins over all of it.
+    `apply_async` gives wins over all of it; a priority is then Celery's own, see `broker_priority`.
     """
 
     def __init__(self, app: Celery, topology: Topology, own_routes: object = None) -> None:

@@ -19,10 +19,8 @@ class Environment:
     """CELERY_FLEET_QUEUES: the queues that the pool must hold to be ready, separated by commas."""
     broker_url: str = ""
     """CELERY_BROKER_URL, without a password."""
-    result_backend: str = ""
-    """CELERY_RESULT_BACKEND, without a password."""
     password_file: Path | None = None
-    """CELERY_FLEET_REDIS_PASSWORD_FILE: the password for both."""
+    """CELERY_FLEET_REDIS_PASSWORD_FILE: the password for the broker and the result backend."""
     log_file: str = ""
     """CELERY_FLEET_LOG_FILE: the log goes there too."""
     release: str = ""
@@ -39,7 +37,6 @@ class Environment:
             pool=variables.get("CELERY_FLEET_POOL", ""),
             queues=tuple(filter(None, variables.get("CELERY_FLEET_QUEUES", "").split(","))),
             broker_url=variables.get("CELERY_BROKER_URL", ""),
-            result_backend=variables.get("CELERY_RESULT_BACKEND", ""),
             password_file=path("CELERY_FLEET_REDIS_PASSWORD_FILE"),
             log_file=variables.get("CELERY_FLEET_LOG_FILE", ""),
             release=variables.get("CELERY_FLEET_RELEASE", ""),

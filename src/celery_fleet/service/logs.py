@@ -9,17 +9,12 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
-from celery.app import trace
-
 from . import journal
+from .celerylog import quieten
 from .environment import Environment
 from .tasklog import task_context
 
 log = logging.getLogger(__name__)
-
-_SAID_BETTER = frozenset(
-    text.strip() for text in (trace.LOG_SUCCESS, trace.LOG_FAILURE, trace.LOG_REJECTED, trace.LOG_RETRY)
-)
 
 
 class LineFormatter(logging.Formatter):
@@ -49,9 +44,7 @@ def configure_logging(
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(level)
-    # Celery says each of these a second time, with results in it. What it alone knows stays: internal errors.
-    logging.getLogger("celery.worker.strategy").setLevel(max(level, logging.WARNING))
-    logging.getLogger("celery.app.trace").addFilter(_said_better)
+    quieten(level)
     if complaint:
         log.error("The log file cannot be written: %s", complaint)
 
@@ -88,10 +81,6 @@ def under_journal(environ: Mapping[str, str] = os.environ, socket: str = "", std
     except OSError:
         return "INVOCATION_ID" in environ
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}" or "INVOCATION_ID" in environ
-
-
-def _said_better(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.CRITICAL or str(record.msg).strip() not in _SAID_BETTER
 
 
 def receiver(environment: Environment) -> Any:

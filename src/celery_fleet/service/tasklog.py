@@ -71,13 +71,7 @@ def on_failure(
 
 def on_retry(sender: Any, request: Any, reason: Any = None, **_: object) -> None:
     cause = getattr(reason, "exc", None)
-    text = (
-        str(cause)
-        if cause is not None and str(cause)
-        else type(cause).__name__
-        if cause is not None
-        else str(reason)
-    )
+    text = str(reason or "cancelled") if cause is None else str(cause) or type(cause).__name__
     log.warning(
         "Task retry scheduled task_id=%s reason=%s attempt=%s",
         request.id,

@@ -19,3 +19,17 @@ def with_route(task: str, **route: Any) -> dict[str, Any]:
     """VARIABLES with a route for one task of the plain app."""
     routes = [*VARIABLES["celery_task_routes"], {"task": f"plainapp.{task}", "queue": "celery", **route}]
     return {**VARIABLES, "celery_task_routes": routes}
+
+
+_CHANGED = """
+import sys
+{change}
+from celery.__main__ import main
+sys.argv[0] = "celery"
+sys.exit(main())
+"""
+
+
+def changed(change: str) -> tuple[str, str]:
+    """Starts `celery` with something changed by this code; for the `python` of a service."""
+    return "-c", _CHANGED.format(change=change)

@@ -10,18 +10,9 @@ from pathlib import Path
 import pytest
 from celery.exceptions import TimeLimitExceeded
 
-from integration.runtime.plain import VARIABLES, with_route
+from integration.runtime.plain import VARIABLES, changed, with_route
 from integration.support import PASSWORD, eventually
 from unit.runtime.journal_reader import read
-
-# The service, changed before it starts.
-CHANGED = """
-import sys
-{change}
-from celery.__main__ import main
-sys.argv[0] = "celery"
-sys.exit(main())
-"""
 
 STUCK = """
 import time
@@ -38,10 +29,6 @@ JOURNAL = """
 from celery_fleet.service import journal
 journal.SOCKET = {path!r}
 """
-
-
-def changed(change):
-    return "-c", CHANGED.format(change=change)
 
 
 def test_ready_status_and_stop(environment, producer, services):
@@ -81,6 +68,7 @@ def test_ready_only_when_it_consumes(environment, producer, services, own_redis_
     eventually(lambda: worker.notifications.count("WATCHDOG=1") > pings + 5, what="pings")
     own_redis_server.start()
     eventually(lambda: "0/1 busy" in worker.notifications.status, what="the status")
+    assert "Deprecation" not in worker.log
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])

@@ -7,8 +7,7 @@ import pytest
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from celery_fleet.policy.priority import broker_priority
-from celery_fleet.service.request import MOST_LOSSES
-from integration.runtime.plain import VARIABLES, with_route
+from integration.runtime.plain import VARIABLES, changed, with_route
 from integration.support import eventually
 
 SEPARATOR = "\x06\x16"
@@ -78,17 +77,17 @@ def test_a_failing_task_is_retried_with_growing_delays_and_then_fails(
     worker.wait_log(f"ERROR: Task failed task_id={result.id} exception=ConnectionError")
 
 
-@pytest.mark.parametrize(("max_retries", "runs"), [(1, 2), ("forever", 1 + MOST_LOSSES)])
 def test_a_task_that_kills_its_process_is_retried_a_bounded_number_of_times(
-    max_retries, runs, environment, producer, services, record
+    environment, producer, services, record
 ):
-    settings = environment(with_route("die", retry={"delay": 0, "max_retries": max_retries}))
-    worker = services.worker(settings).wait_ready()
+    settings = environment(with_route("die", retry={"delay": 0, "max_retries": "forever"}))
+    fewer = changed("from celery_fleet.service import request\nrequest.MOST_LOSSES = 1")
+    worker = services.worker(settings, python=fewer).wait_ready()
     tasks = producer(settings)
     result = tasks.die.delay()
     with pytest.raises(WorkerLostError):
         result.get(timeout=30)
-    assert lines(record) == ["run"] * runs
+    assert lines(record) == ["run"] * 2
     worker.wait_log(f"ERROR: Task failed task_id={result.id} exception=WorkerLostError")
     assert tasks.add.delay(1, 2).get(timeout=10) == 3
     eventually(lambda: "1 done, 1 failed" in worker.notifications.status, what="the count of failures")
@@ -103,6 +102,7 @@ def test_lines_of_the_log(environment, producer, services):
     failed = tasks.fail.delay("hush")
     with pytest.raises(ValueError, match="bad input"):
         failed.get(timeout=10)
+    tasks.app.send_task("no.such.task", ("hush",))
     running = tasks.nap.delay(30)
     worker.wait_log("INFO: napping")
     running.revoke(terminate=True)
@@ -120,6 +120,7 @@ def test_lines_of_the_log(environment, producer, services):
     )
     assert f"ERROR: Task failed task_id={failed.id} exception=ValueError" in told
     assert "ERROR: ValueError: bad input" in told
+    assert any("a name that the app does not have" in line and "no.such.task" in line for line in told)
     assert f"WARNING: Task revoked task_id={running.id} terminated=True" in told
     assert not any("succeeded in" in line or "received" in line or "hush" in line for line in told)
 

@@ -95,6 +95,7 @@ def test_arguments_are_not_told_by_exhausted_retries(lines):
         (Retry(exc=ConnectionError()), "ConnectionError"),
         (Retry(exc=ConnectionError("two\nlines")), "two lines"),
         (Retry("asked to"), "asked to"),
+        (None, "cancelled"),
     ],
 )
 def test_retry(lines, reason, text):

@@ -99,6 +99,15 @@ def run_doomed(doom: Doom, size: int) -> None:
         archive_old_records(batch_size=size)
 
 
+@pytest.mark.parametrize("where", ["mark", "write", "written"])
+def test_the_next_run_finishes_what_a_dead_one_began(where: str, store: Store, state_dir: Path) -> None:
+    add_checks(store, [100, 100, 100])
+    run_doomed(Doom(where, 0), size=2)
+    assert remaining(store) == [1, 2, 3]
+    assert archive_old_records(batch_size=2)["result"]["moved"]["checks"] == 3
+    assert (archived(state_dir), remaining(store)) == ([1, 2, 3], [])
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     ages=st.lists(st.sampled_from([0, 50, 90, 100, 200]), max_size=12),

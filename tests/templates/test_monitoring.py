@@ -1,0 +1,177 @@
+"""The files of role monitoring, rendered from an inventory and given to promtool."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from templates.rendering import evaluate, render, role_variables
+
+HOSTS = {
+    "redis": ["redis1"],
+    "workers": ["worker1", "worker2", "monitor1"],
+    "beat": ["monitor1"],
+    "monitoring": ["monitor1"],
+}
+ADDRESSES = {"redis1": "10.9.0.1", "worker1": "10.9.0.2", "worker2": "10.9.0.3", "monitor1": "10.9.0.4"}
+
+
+def variables_of(host: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
+    plan = {
+        "address": ADDRESSES[host],
+        "addresses": ADDRESSES,
+        "hosts": HOSTS,
+        "redis": {"host": "redis1", "address": ADDRESSES["redis1"], "port": 6380},
+        "redis_maxmemory": 2**28,
+        "topology": {"queues": {"celery": {}}},
+    } | more.pop("plan", {})
+    return role_variables("redis", "monitoring") | {
+        "celery_plan": plan,
+        "inventory_hostname": host,
+        "group_names": [group for group, hosts in HOSTS.items() if host in hosts],
+        "hostvars": {name: {} for name in ADDRESSES} | more.pop("hostvars", {}),
+        "fleet_secrets_dir": str(tmp_path / "secrets"),
+        "inventory_dir": str(tmp_path),
+        **more,
+    }
+
+
+def targets(job: str, variables: dict[str, Any]) -> list[dict[str, Any]]:
+    parsed: list[dict[str, Any]] = json.loads(
+        render("monitoring", "targets.json.j2", variables | {"job": job})
+    )
+    return parsed
+
+
+def arguments(text: str) -> list[str]:
+    """ARGS as systemd splits it into the words of a command line."""
+    line = next(line for line in text.splitlines() if line.startswith("ARGS="))
+    return shlex.split(line.removeprefix("ARGS="))[0].split()
+
+
+def test_every_host_is_a_target_with_its_name_and_groups(tmp_path: Path) -> None:
+    found = targets("node", variables_of("monitor1", tmp_path))
+    assert [(entry["targets"], entry["labels"]) for entry in found] == [
+        (["10.9.0.1:9100"], {"instance": "redis1", "groups": "redis"}),
+        (["10.9.0.2:9100"], {"instance": "worker1", "groups": "workers"}),
+        (["10.9.0.3:9100"], {"instance": "worker2", "groups": "workers"}),
+        (["10.9.0.4:9100"], {"instance": "monitor1", "groups": "beat,monitoring,workers"}),
+    ]
+    assert [entry["targets"] for entry in targets("redis", variables_of("monitor1", tmp_path))] == [
+        ["10.9.0.1:9121"]
+    ]
+
+
+def test_a_host_that_left_the_inventory_is_no_target(tmp_path: Path) -> None:
+    fewer = {name: address for name, address in ADDRESSES.items() if name != "worker2"}
+    found = targets("node", variables_of("monitor1", tmp_path, plan={"addresses": fewer}))
+    assert [entry["labels"]["instance"] for entry in found] == ["redis1", "worker1", "monitor1"]
+
+
+def test_ports_and_addresses_of_single_hosts(tmp_path: Path) -> None:
+    own = {"worker1": {"monitoring_node_exporter_port": 9200, "monitoring_exporter_address": "10.8.0.2"}}
+    found = targets("node", variables_of("monitor1", tmp_path, hostvars=own))
+    assert found[1]["targets"] == ["10.8.0.2:9200"]
+    assert found[2]["targets"] == ["10.9.0.3:9100"]
+
+
+@pytest.mark.parametrize(
+    ("host", "packages", "units"),
+    [
+        ("worker1", ["node-exporter"], ["prometheus-node-exporter.service"]),
+        (
+            "redis1",
+            ["node-exporter", "redis-exporter"],
+            ["prometheus-node-exporter.service", "prometheus-redis-exporter.service"],
+        ),
+        ("monitor1", ["node-exporter", ""], ["prometheus-node-exporter.service", "prometheus.service"]),
+    ],
+)
+def test_a_host_gets_what_its_groups_ask_for(
+    tmp_path: Path, host: str, packages: list[str], units: list[str]
+) -> None:
+    variables = variables_of(host, tmp_path)
+    wanted = ["-".join(filter(None, ("prometheus", name))) for name in packages]
+    assert evaluate("monitoring_packages", variables) == wanted
+    assert [unit["name"] for unit in evaluate("__monitoring_units", variables)] == units
+
+
+def test_only_prometheus_yml_is_reloaded(tmp_path: Path) -> None:
+    units = evaluate("__monitoring_units", variables_of("monitor1", tmp_path))
+    assert units[1] == {"name": "prometheus.service", "reload_on": ["/etc/prometheus/prometheus.yml"]}
+
+
+def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
+    variables = variables_of("redis1", tmp_path)
+    node = arguments(render("monitoring", "node-exporter.default.j2", variables))
+    assert node[0] == "--web.listen-address=10.9.0.1:9100"
+    redis = render("monitoring", "redis-exporter.default.j2", variables)
+    assert arguments(redis) == ["--web.listen-address=10.9.0.1:9121"]
+    assert "REDIS_ADDR=redis://127.0.0.1:6380\nREDIS_USER=exporter\n" in redis
+    password = evaluate("redis_users.exporter.password", variables)
+    assert f"REDIS_PASSWORD={password}\n" in redis
+    assert password not in " ".join(arguments(redis))
+    files = {file["dest"]: file for file in evaluate("__monitoring_files", variables)}
+    assert files["/etc/default/prometheus-redis-exporter"]["mode"] == "0640"
+    assert files["/etc/default/prometheus-redis-exporter"]["secret"] is True
+
+
+def test_prometheus_listens_on_loopback(tmp_path: Path) -> None:
+    found = arguments(render("monitoring", "prometheus.default.j2", variables_of("monitor1", tmp_path)))
+    assert found == [
+        "--web.listen-address=127.0.0.1:9090",
+        "--web.enable-lifecycle",
+        "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.retention.size=5GB",
+    ]
+
+
+def test_tasks_may_write_targets_where_there_are_workers(tmp_path: Path) -> None:
+    place = "/var/lib/celery-fleet/prometheus/targets"
+    for host, there in (("monitor1", True), ("worker1", True), ("redis1", False)):
+        files = {file["dest"]: file for file in evaluate("__monitoring_files", variables_of(host, tmp_path))}
+        assert (place in files) == there
+    conf = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables_of("monitor1", tmp_path)))
+    app = next(job for job in conf["scrape_configs"] if job["job_name"] == "app")
+    assert app["file_sd_configs"] == [{"files": [f"{place}/*.json"]}]
+
+
+def promtool(path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    path.write_text(text)
+    command = ["promtool", "check", "config", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+EXTRA = {
+    "monitoring_prometheus_external_labels": {"fleet": "eu", "stage": "test"},
+    "monitoring_prometheus_extra_scrape_configs": [
+        {"job_name": "edge", "static_configs": [{"targets": ["10.9.0.9:80"], "labels": {"a": "b"}}]}
+    ],
+}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
+@pytest.mark.parametrize("more", [{}, EXTRA])
+def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) -> None:
+    text = render("monitoring", "prometheus.yml.j2", variables_of("monitor1", tmp_path, **more))
+    run = promtool(tmp_path / "prometheus.yml", text)
+    assert run.returncode == 0, run.stdout + run.stderr
+    conf = yaml.safe_load(text)
+    jobs = ["prometheus", "node", "redis", "app"] + (["edge"] if more else [])
+    assert [job["job_name"] for job in conf["scrape_configs"]] == jobs
+    assert conf["global"].get("external_labels", {}) == more.get("monitoring_prometheus_external_labels", {})
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
+def test_promtool_refuses_a_bad_interval(tmp_path: Path) -> None:
+    variables = variables_of("monitor1", tmp_path, monitoring_prometheus_scrape_interval="often")
+    run = promtool(tmp_path / "prometheus.yml", render("monitoring", "prometheus.yml.j2", variables))
+    assert run.returncode == 1
+    assert "often" in run.stdout + run.stderr
