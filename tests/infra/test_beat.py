@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-    from infra.conftest import Fleet
+    from hosts import Fleet
 
 
 def test_runs_on_its_host_alone(host: Host, hostname: str, fleet: Fleet) -> None:

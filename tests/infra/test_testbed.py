@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-    from infra.conftest import Fleet, Variables
+    from hosts import Fleet, Variables
 
 MEGABYTES = {"M": 1, "G": 1024}
 KILLED = "9"

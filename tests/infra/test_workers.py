@@ -40,7 +40,9 @@ def test_pools_are_those_of_the_inventory(pools: list[str], variables: Any) -> N
 
 def test_pools_are_up_and_ready(host: Host, pools: list[str]) -> None:
     for pool in pools:
-        shown = properties(host, f"celery-worker@{pool}.service", "ActiveState", "SubState", "UnitFileState", "StatusText")
+        shown = properties(
+            host, f"celery-worker@{pool}.service", "ActiveState", "SubState", "UnitFileState", "StatusText"
+        )
         assert shown["ActiveState"] == "active"
         assert shown["SubState"] == "running"
         assert shown["UnitFileState"] == "enabled"
@@ -49,7 +51,9 @@ def test_pools_are_up_and_ready(host: Host, pools: list[str]) -> None:
 
 def test_memory_limit_reaches_the_kernel(host: Host, pools: list[str]) -> None:
     for pool in pools:
-        shown = properties(host, f"celery-worker@{pool}.service", "MemoryMax", "ControlGroup", "Slice", "OOMPolicy")
+        shown = properties(
+            host, f"celery-worker@{pool}.service", "MemoryMax", "ControlGroup", "Slice", "OOMPolicy"
+        )
         limits = host.check_output(
             "cat /sys/fs/cgroup%s/memory.max /sys/fs/cgroup/memory%s/memory.limit_in_bytes 2>/dev/null || true",
             shown["ControlGroup"],
@@ -64,28 +68,45 @@ def test_processes_belong_to_the_app_user(host: Host, pools: list[str]) -> None:
     for pool in pools:
         group = properties(host, f"celery-worker@{pool}.service", "ControlGroup")["ControlGroup"]
         pids = host.check_output(
-            "cat /sys/fs/cgroup%s/cgroup.procs /sys/fs/cgroup/systemd%s/cgroup.procs 2>/dev/null || true", group, group
+            "cat /sys/fs/cgroup%s/cgroup.procs /sys/fs/cgroup/systemd%s/cgroup.procs 2>/dev/null || true",
+            group,
+            group,
         ).split()
         assert pids
-        assert set(host.check_output("ps --no-headers -o user:32 -p %s", ",".join(pids)).split()) == {"celery"}
+        assert set(host.check_output("ps --no-headers -o user:32 -p %s", ",".join(pids)).split()) == {
+            "celery"
+        }
 
 
 def test_pools_consume_exactly_their_queues(host: Host, pools: list[str]) -> None:
     name = host.check_output("hostname")
     nodes = ",".join(f"{pool}@{name}" for pool in pools)
-    answer = json.loads(host.check_output("fleet-celery inspect active_queues --json --timeout 3 --destination %s", nodes))
-    consumed = {node.split("@")[0]: sorted(queue["name"] for queue in queues) for node, queues in answer.items()}
-    assert consumed == {pool: sorted(environment(host, pool)["CELERY_FLEET_QUEUES"].split(",")) for pool in pools}
+    answer = json.loads(
+        host.check_output("fleet-celery inspect active_queues --json --timeout 3 --destination %s", nodes)
+    )
+    consumed = {
+        node.split("@")[0]: sorted(queue["name"] for queue in queues) for node, queues in answer.items()
+    }
+    assert consumed == {
+        pool: sorted(environment(host, pool)["CELERY_FLEET_QUEUES"].split(",")) for pool in pools
+    }
 
 
 def test_release_is_whole_and_current(host: Host) -> None:
     current = host.check_output("readlink -f /opt/fleet/current")
     assert json.loads(host.file(f"{current}/release.json").content_string)["id"] == current.rsplit("/", 1)[1]
-    assert host.check_output("find %s ! -user root | head -1", current) == "", "the app cannot change its own code"
+    assert host.check_output("find %s ! -user root | head -1", current) == "", (
+        "the app cannot change its own code"
+    )
 
 
 def test_settings_are_not_for_everybody(host: Host) -> None:
-    for path in ("/etc/celery-fleet", "/etc/celery-fleet/redis-worker.password", "/var/log/celery", "/var/lib/celery"):
+    for path in (
+        "/etc/celery-fleet",
+        "/etc/celery-fleet/redis-worker.password",
+        "/var/log/celery",
+        "/var/lib/celery",
+    ):
         assert host.file(path).mode & 0o007 == 0, path
     secret = "/etc/celery-fleet/redis-worker.password"
     assert len(host.file(secret).content_string.strip()) >= 32
@@ -96,7 +117,9 @@ def test_settings_are_not_for_everybody(host: Host) -> None:
         "journal": "journalctl --no-pager --quiet",
     }
     for place, command in places.items():
-        assert host.run(f"{{ {command}; }} 2>/dev/null | grep --quiet --fixed-strings --file={secret}").rc == 1, place
+        assert (
+            host.run(f"{{ {command}; }} 2>/dev/null | grep --quiet --fixed-strings --file={secret}").rc == 1
+        ), place
 
 
 def test_logrotate_takes_the_configuration(host: Host) -> None:

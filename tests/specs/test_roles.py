@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
+from celery_fleet.topology import DEFAULTS
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "ansible" / "roles").iterdir() if path.is_dir())
-SHAPE = ["README.md", "defaults/main.yml", "meta/main.yml", "meta/argument_specs.yml", "tasks/main.yml", "tasks/install.yml"]
-# Facts of the whole fleet that several roles read; everything else begins with the role's name.
+SHAPE = [
+    "README.md",
+    "defaults/main.yml",
+    "meta/main.yml",
+    "meta/argument_specs.yml",
+    "tasks/main.yml",
+    "tasks/install.yml",
+]
 STEPS = {"Install", "Configure", "Run", "Switch", "Remove what is no longer wanted"}
 
 
@@ -20,13 +28,17 @@ def load(path: Path) -> Any:
 
 
 def test_there_are_roles() -> None:
-    assert {"base", "redis", "celery", "release", "celery_worker", "celery_beat", "monitoring"} <= {r.name for r in ROLES}
+    assert {"base", "redis", "celery", "release", "celery_worker", "celery_beat", "monitoring"} <= {
+        r.name for r in ROLES
+    }
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 class TestRole:
     def test_has_the_shape(self, role: Path) -> None:
-        optional = {"celery_worker": {"tasks/install.yml"}, "celery_beat": {"tasks/install.yml"}}.get(role.name, set())
+        optional = {"celery_worker": {"tasks/install.yml"}, "celery_beat": {"tasks/install.yml"}}.get(
+            role.name, set()
+        )
         missing = [name for name in SHAPE if name not in optional and not (role / name).exists()]
         assert not missing
         assert not (role / "handlers").exists(), "restarts follow from state, not from handlers"
@@ -41,7 +53,11 @@ class TestRole:
         options = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
         documented = {name: spec["default"] for name, spec in options.items() if "default" in spec}
         assert set(defaults) <= set(options), "every default is documented"
-        computed = {n for n, value in defaults.items() if isinstance(value, str) and "{{" in value and n not in documented}
+        computed = {
+            n
+            for n, value in defaults.items()
+            if isinstance(value, str) and "{{" in value and n not in documented
+        }
         assert {n: v for n, v in defaults.items() if n not in computed} == documented
 
     def test_variables_begin_with_the_name_of_the_role(self, role: Path) -> None:
@@ -50,7 +66,11 @@ class TestRole:
 
     def test_every_option_says_what_it_is(self, role: Path) -> None:
         for entry in load(role / "meta" / "argument_specs.yml")["argument_specs"].values():
-            assert not [name for name, spec in entry["options"].items() if not spec.get("description") or not spec.get("type")]
+            assert not [
+                name
+                for name, spec in entry["options"].items()
+                if not spec.get("description") or not spec.get("type")
+            ]
 
     def test_readme_names_every_variable(self, role: Path) -> None:
         text = (role / "README.md").read_text()
@@ -58,8 +78,6 @@ class TestRole:
 
 
 def test_the_plan_and_the_roles_have_the_same_defaults() -> None:
-    from celery_fleet.topology import DEFAULTS
-
     roles: dict[str, Any] = {}
     for name in ("celery", "celery_worker", "redis"):
         roles |= load(ROOT / "ansible" / "roles" / name / "defaults" / "main.yml")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from templates.rendering import evaluate, render, role_variables
+from templates.rendering import ROLES, evaluate, render, role_variables
 
 HOSTS = {
     "redis": ["redis1"],
@@ -39,6 +39,7 @@ def variables_of(host: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
         "hostvars": {name: {} for name in ADDRESSES} | more.pop("hostvars", {}),
         "fleet_secrets_dir": str(tmp_path / "secrets"),
         "inventory_dir": str(tmp_path),
+        "ansible_search_path": [str(ROLES / "monitoring")],
         **more,
     }
 

@@ -27,7 +27,11 @@ class ActionModule(ActionBase):
             addresses = inventory.addresses()
             hosts = {h: {"address": addresses[h], "vars": inventory.variables(h)} for h in inventory.hosts}
         except AnsibleError as error:
-            return {**result, "failed": True, "msg": f"The inventory cannot be read; no host was touched.\n{error}"}
+            return {
+                **result,
+                "failed": True,
+                "msg": f"The inventory cannot be read; no host was touched.\n{error}",
+            }
         problems = validate_fleet({"groups": inventory.groups, "hosts": hosts})
         if problems:
             lines = list(dict.fromkeys(self._line(inventory, problem) for problem in problems))

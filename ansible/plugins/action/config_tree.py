@@ -58,7 +58,9 @@ class ActionModule(ActionBase):
     def _entry(self, entry: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         unknown = set(entry) - KEYS
         if unknown or "dest" not in entry:
-            raise AnsibleActionFail(f"config_tree: {entry.get('dest', entry)}: unknown keys {sorted(unknown)} or no dest")
+            raise AnsibleActionFail(
+                f"config_tree: {entry.get('dest', entry)}: unknown keys {sorted(unknown)} or no dest"
+            )
         if sum(1 for source in SOURCES if entry.get(source) is not None) != 1:
             raise AnsibleActionFail(f"config_tree: {entry['dest']}: give exactly one of {', '.join(SOURCES)}")
         plain = {key: value for key, value in entry.items() if key != "template"}
@@ -81,5 +83,7 @@ class ActionModule(ActionBase):
             searchpath=[str(Path(source).parent)], available_variables=variables
         )
         text = trust_as_template(self._loader.get_text_file_contents(source))
-        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": True})
+        rendered = templar.template(
+            text, escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": True}
+        )
         return str(rendered or "")

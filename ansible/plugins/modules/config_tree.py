@@ -143,7 +143,12 @@ class Tree:
             content = state["content"] or ""
             return head + (content.decode(errors="replace") if isinstance(content, bytes) else content)
 
-        return {"before_header": entry.dest, "after_header": entry.dest, "before": text(before), "after": text(after)}
+        return {
+            "before_header": entry.dest,
+            "after_header": entry.dest,
+            "before": text(before),
+            "after": text(after),
+        }
 
     def strays(self) -> list[str]:
         """Paths that match a prune pattern and neither are wanted nor hold what is wanted."""
@@ -247,7 +252,9 @@ def main() -> None:
     write, adjust = tree.compare()
     strays = tree.strays()
     tree.changed += strays
-    tree.diffs += [{"before_header": p, "after_header": p, "before": "present\n", "after": "absent\n"} for p in strays]
+    tree.diffs += [
+        {"before_header": p, "after_header": p, "before": "present\n", "after": "absent\n"} for p in strays
+    ]
     if not module.check_mode:
         tree.validate(write)
         tree.land(write, adjust)

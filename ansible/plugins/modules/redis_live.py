@@ -190,7 +190,7 @@ def trial_server(config: str, timeout: float) -> Iterator[str]:
     }  # fmt: skip
     arguments = [word for name, value in own.items() for word in (f"--{name}", value)]
     with log.open("wb") as output:
-        server = subprocess.Popen(  # noqa: S603
+        server = subprocess.Popen(
             ["redis-server", str(conf), *arguments],  # noqa: S607
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -49,7 +49,11 @@ class Releases:
         return os.path.basename(os.readlink(self.current_link)) if self.current_link.is_symlink() else None
 
     def installed(self) -> list[str]:
-        return sorted(p.name for p in self.directory.glob("*") if (p / "release.json").exists() and not p.name.startswith("."))
+        return sorted(
+            p.name
+            for p in self.directory.glob("*")
+            if (p / "release.json").exists() and not p.name.startswith(".")
+        )
 
     def history(self) -> list[str]:
         """Ids that are still installed, in the order of their last activation."""
@@ -85,9 +89,20 @@ def install(module: AnsibleModule, releases: Releases, release: str, archive: st
     """Unpack, install offline with hashes checked, try the app, then give it its name."""
 
     def run(what: str, *command: str, **more: object) -> None:
-        environment = {**os.environ, "PIP_CONFIG_FILE": "/dev/null", "PYTHONDONTWRITEBYTECODE": "", **more.get("env", {})}
+        environment = {
+            **os.environ,
+            "PIP_CONFIG_FILE": "/dev/null",
+            "PYTHONDONTWRITEBYTECODE": "",
+            **more.get("env", {}),
+        }
         process = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=target, env=environment, user=more.get("user")
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=target,
+            env=environment,
+            user=more.get("user"),
         )
         if process.returncode:
             shutil.rmtree(target, ignore_errors=True)
@@ -105,10 +120,14 @@ def install(module: AnsibleModule, releases: Releases, release: str, archive: st
     version = ".".join(map(str, sys.version_info[:3]))
     if description["python"] != version:
         shutil.rmtree(target)
-        module.fail_json(msg=f"the release was built for Python {description['python']}, this host has {version}")
+        module.fail_json(
+            msg=f"the release was built for Python {description['python']}, this host has {version}"
+        )
     pip = glob.glob("/usr/share/python-wheels/pip-*.whl")
     if not pip:
-        module.fail_json(msg="Debian's pip wheel is missing: install python3-venv (the role's release_packages)")
+        module.fail_json(
+            msg="Debian's pip wheel is missing: install python3-venv (the role's release_packages)"
+        )
     run("the virtualenv cannot be made", "/usr/bin/python3", "-m", "venv", "--without-pip", str(target))
     python = str(target / "bin" / "python")
     run(
@@ -122,7 +141,13 @@ def install(module: AnsibleModule, releases: Releases, release: str, archive: st
     run("its bytecode cannot be compiled", python, "-m", "compileall", "-q", "-j", "0", str(target / "lib"))
     app = module.params["app"]
     if app:
-        run(f"its app {app} cannot be imported", python, "-c", f"import {app}, celery_fleet", user=module.params["user"])
+        run(
+            f"its app {app} cannot be imported",
+            python,
+            "-c",
+            f"import {app}, celery_fleet",
+            user=module.params["user"],
+        )
     shutil.rmtree(target / "wheels")
     (target / "release.env").write_text(f"CELERY_FLEET_RELEASE={release}\n")
     about.write_text(json.dumps(description, indent=2) + "\n")
@@ -148,7 +173,9 @@ def main() -> None:
         want = want or releases.previous()
         if want not in releases.installed():
             have = ", ".join(releases.history()) or "none"
-            module.fail_json(msg=f"there is no release {want or 'before the current one'} to go back to. On this host: {have}")
+            module.fail_json(
+                msg=f"there is no release {want or 'before the current one'} to go back to. On this host: {have}"
+            )
     present = want in releases.installed()
     if not present and not module.check_mode and not archive:
         module.exit_json(changed=False, missing=True)  # the controller sends the archive and asks again

@@ -51,7 +51,7 @@ def parse_time(text: str) -> float | None:
         return None
     stamp = re.sub(r"^\S+ ", "", text).removesuffix(" UTC")
     form = "%Y-%m-%d %H:%M:%S.%f" if "." in stamp else "%Y-%m-%d %H:%M:%S"
-    return datetime.datetime.strptime(stamp, form).replace(tzinfo=datetime.timezone.utc).timestamp()
+    return datetime.datetime.strptime(stamp, form).replace(tzinfo=datetime.UTC).timestamp()
 
 
 def parse_show(output: str) -> dict[str, dict[str, str]]:
@@ -81,7 +81,9 @@ def newest(paths: list[str]) -> float:
 def inputs(unit: dict[str, str]) -> list[str]:
     """The files that systemd itself reads for a unit."""
     environment = re.findall(r"(/\S+) \(ignore_errors=\w+\)", unit.get("EnvironmentFiles", ""))
-    return [p for p in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *environment] if p]
+    return [
+        p for p in [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *environment] if p
+    ]
 
 
 class Manager:
@@ -128,8 +130,12 @@ class Manager:
         for name, unit in self.show(names).items():
             if unit["ActiveState"] in ("active", "inactive") and unit["SubState"] != "auto-restart":
                 continue
-            _, log, _ = self.module.run_command(["journalctl", "--no-pager", "-n", "30", "-o", "cat", "-u", name])
-            parts.append(f"--- {name}: {unit['ActiveState']} ({unit['SubState']}), last lines of its journal:\n{log.strip()}")
+            _, log, _ = self.module.run_command(
+                ["journalctl", "--no-pager", "-n", "30", "-o", "cat", "-u", name]
+            )
+            parts.append(
+                f"--- {name}: {unit['ActiveState']} ({unit['SubState']}), last lines of its journal:\n{log.strip()}"
+            )
         self.module.fail_json(msg="\n".join(parts), actions=self.actions)
 
     def strays(self, patterns: list[str], wanted: set[str]) -> list[str]:
@@ -139,8 +145,14 @@ class Manager:
         listed = self.systemctl("list-units", "--all", "--plain", "--no-legend", "--", *patterns).splitlines()
         names = {line.split()[0] for line in listed if line.split()}
         for pattern in patterns:
-            names |= {os.path.basename(link) for link in glob.glob(f"/etc/systemd/system/*.*/{pattern}") if os.path.islink(link)}
-        return sorted(n for n in names - wanted if any(fnmatch.fnmatch(n, p) for p in patterns) and "@." not in n)
+            names |= {
+                os.path.basename(link)
+                for link in glob.glob(f"/etc/systemd/system/*.*/{pattern}")
+                if os.path.islink(link)
+            }
+        return sorted(
+            n for n in names - wanted if any(fnmatch.fnmatch(n, p) for p in patterns) and "@." not in n
+        )
 
     def prune(self, patterns: list[str], wanted: set[str]) -> None:
         names = self.strays(patterns, wanted)
@@ -156,7 +168,15 @@ class Manager:
 
 def expand(units: list[dict]) -> list[dict]:
     """Units with each template replaced by its instances."""
-    names = ((u, [u["name"].replace("@.", f"@{i}.") for i in u["instances"]] if u["instances"] is not None else [u["name"]]) for u in units)
+    names = (
+        (
+            u,
+            [u["name"].replace("@.", f"@{i}.") for i in u["instances"]]
+            if u["instances"] is not None
+            else [u["name"]],
+        )
+        for u in units
+    )
     return [{**unit, "name": name} for unit, all_names in names for name in all_names]
 
 
@@ -171,8 +191,13 @@ def decide(wanted: dict, unit: dict[str, str], pending: list[str]) -> str | None
     if not name.endswith(RESTARTED_KINDS):
         return None
     reads = [*inputs(unit), *wanted["restart_on"]]
-    started = parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(unit.get("ActiveEnterTimestamp", ""))
-    drop_ins = (f"/etc/systemd/system/{name}.d/", f"/etc/systemd/system/{re.sub('@.*', '@', name)}.service.d/")
+    started = parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(
+        unit.get("ActiveEnterTimestamp", "")
+    )
+    drop_ins = (
+        f"/etc/systemd/system/{name}.d/",
+        f"/etc/systemd/system/{re.sub('@.*', '@', name)}.service.d/",
+    )
     if any(p in reads or p.startswith(drop_ins) for p in pending) or (started and newest(reads) > started):
         return "restart"
     settled = parse_time(unit.get("StateChangeTimestamp", "")) or started
@@ -204,15 +229,24 @@ def main() -> None:
     manager.prune(module.params["prune"], set(wanted))
 
     state = manager.show(list(wanted))
-    if any(unit.get("NeedDaemonReload") == "yes" or unit.get("LoadState") == "not-found" for unit in state.values()):
+    if any(
+        unit.get("NeedDaemonReload") == "yes" or unit.get("LoadState") == "not-found"
+        for unit in state.values()
+    ):
         manager.daemon_reload()
         state = manager.show(list(wanted))
     missing = [name for name in wanted if state.get(name, {}).get("LoadState") == "not-found"]
     if missing and not module.check_mode:
-        module.fail_json(msg=f"no unit file for {', '.join(missing)}: the step that writes or installs it has to run first")
+        module.fail_json(
+            msg=f"no unit file for {', '.join(missing)}: the step that writes or installs it has to run first"
+        )
 
-    enable = [n for n, w in wanted.items() if w["enabled"] and state[n].get("UnitFileState") in ("disabled", "")]
-    disable = [n for n, w in wanted.items() if not w["enabled"] and state[n].get("UnitFileState") == "enabled"]
+    enable = [
+        n for n, w in wanted.items() if w["enabled"] and state[n].get("UnitFileState") in ("disabled", "")
+    ]
+    disable = [
+        n for n, w in wanted.items() if not w["enabled"] and state[n].get("UnitFileState") == "enabled"
+    ]
     manager.run("enable", enable)
     manager.run("disable", disable)
 
@@ -220,10 +254,16 @@ def main() -> None:
     for action in ("stop", "restart", "start", "reload"):
         manager.run(action, [name for name, what in actions.items() if what == action])
 
-    started = [name for name, what in actions.items() if what in ("start", "restart") and name.endswith(".service")]
+    started = [
+        name for name, what in actions.items() if what in ("start", "restart") and name.endswith(".service")
+    ]
     if started and not module.check_mode:
         time.sleep(1)  # a unit of Type=simple counts as started before it has read its configuration
-        bad = [n for n, u in manager.show(started).items() if u["ActiveState"] != "active" and u["Type"] != "oneshot"]
+        bad = [
+            n
+            for n, u in manager.show(started).items()
+            if u["ActiveState"] != "active" and u["Type"] != "oneshot"
+        ]
         if bad:
             manager.explain(f"did not stay up: {', '.join(bad)}", bad)
     module.exit_json(changed=bool(manager.actions), actions=manager.actions)

@@ -33,5 +33,9 @@ def run(name: str, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1]) if process.stdout else {"failed": True, "msg": process.stderr}
+    answer: dict[str, Any] = (
+        json.loads(process.stdout.splitlines()[-1])
+        if process.stdout
+        else {"failed": True, "msg": process.stderr}
+    )
     return answer

@@ -74,7 +74,9 @@ def test_the_id_follows_content_alone(tmp_path: Path) -> None:
     assert build.fingerprint([tmp_path / "one"]) != build.fingerprint([tmp_path / "two"])
     (tmp_path / "two" / "pkg" / "a.py").rename(tmp_path / "two" / "pkg" / "b.py")
     (tmp_path / "two" / "pkg" / "b.py").write_text("x = 1\n")
-    assert build.fingerprint([tmp_path / "one"]) != build.fingerprint([tmp_path / "two"]), "a name is content, too"
+    assert build.fingerprint([tmp_path / "one"]) != build.fingerprint([tmp_path / "two"]), (
+        "a name is content, too"
+    )
 
 
 def test_ids_are_for_people(tmp_path: Path) -> None:

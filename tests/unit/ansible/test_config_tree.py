@@ -19,7 +19,10 @@ USER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_na
 
 
 def apply(*files: dict[str, Any], prune: tuple[str, ...] = (), check: bool = False) -> dict[str, Any]:
-    entries = [{"owner": USER, "group": GROUP, **{k: str(v) if k == "dest" else v for k, v in f.items()}} for f in files]
+    entries = [
+        {"owner": USER, "group": GROUP, **{k: str(v) if k == "dest" else v for k, v in f.items()}}
+        for f in files
+    ]
     payload = base64.b64encode(zlib.compress(json.dumps(entries).encode())).decode()
     return run("config_tree", check=check, payload=payload, prune=list(prune))
 
@@ -37,7 +40,7 @@ def test_writes_a_tree_once(tmp_path: Path) -> None:
     assert (tmp_path / "etc/a.conf").read_text() == "one\n"
     assert (tmp_path / "etc/a.conf").stat().st_mode & 0o7777 == 0o640
     assert (tmp_path / "etc").stat().st_mode & 0o7777 == 0o750
-    assert os.readlink(tmp_path / "current") == "etc"
+    assert (tmp_path / "current").readlink() == Path("etc")
     assert not apply(*tree)["changed"]
 
 
@@ -47,7 +50,9 @@ def test_leaves_the_time_of_an_unchanged_file_alone(tmp_path: Path) -> None:
     os.utime(tmp_path / "a", (1, 1))
     assert not apply(file)["changed"]
     assert apply({**file, "mode": "0600"})["changed"], "a wrong mode is a change"
-    assert (tmp_path / "a").stat().st_mtime == 1, "but none of content: whoever reads the file need not restart"
+    assert (tmp_path / "a").stat().st_mtime == 1, (
+        "but none of content: whoever reads the file need not restart"
+    )
 
 
 def test_check_mode_tells_and_touches_nothing(tmp_path: Path) -> None:
@@ -60,7 +65,9 @@ def test_check_mode_tells_and_touches_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "b").read_text() == "old\n"
     assert "old" in told["diff"][1]["before"]
     assert "new" in told["diff"][1]["after"]
-    assert apply(*files, prune=(f"{tmp_path}/*",))["changed_files"] == told["changed_files"], "and it told the truth"
+    assert apply(*files, prune=(f"{tmp_path}/*",))["changed_files"] == told["changed_files"], (
+        "and it told the truth"
+    )
 
 
 def test_one_refused_file_stops_the_whole_tree(tmp_path: Path) -> None:

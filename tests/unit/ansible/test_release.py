@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ def test_previous_is_the_one_that_ran_before(releases: Any) -> None:
     assert (releases.current(), releases.previous()) == ("c", "b")
     releases.activate("b")
     assert (releases.current(), releases.previous()) == ("b", "c"), "going back can be undone"
-    assert os.readlink(releases.current_link) == "releases/b", "relative, so that a copied tree stays whole"
+    assert releases.current_link.readlink() == Path("releases/b"), (
+        "relative, so that a copied tree stays whole"
+    )
 
 
 def test_prunes_the_oldest_and_keeps_a_way_back(releases: Any) -> None:
@@ -48,7 +50,9 @@ def test_prunes_the_oldest_and_keeps_a_way_back(releases: Any) -> None:
     for name in ("b", "a", "c", "d"):
         releases.activate(name)
     assert releases.prunable(3, "d") == ["never-run", "b"]
-    assert releases.prunable(1, "d") == ["never-run", "b", "a"], "the one before the current stays in any case"
+    assert releases.prunable(1, "d") == ["never-run", "b", "a"], (
+        "the one before the current stays in any case"
+    )
     assert releases.prunable(9, "d") == []
 
 
@@ -72,8 +76,6 @@ def test_says_that_it_needs_the_archive(tmp_path: Path) -> None:
 
 
 def test_refuses_an_archive_for_another_python(tmp_path: Path) -> None:
-    import tarfile
-
     content = tmp_path / "release.json"
     content.write_text(json.dumps({"id": "x", "python": "2.7.18"}))
     with tarfile.open(tmp_path / "x.tar", "w") as tar:

@@ -20,7 +20,12 @@ def wanted(**more: Any) -> dict[str, Any]:
 
 
 def running(**more: str) -> dict[str, str]:
-    return {"ActiveState": "active", "ExecMainStartTimestamp": STARTED, "StateChangeTimestamp": STARTED, **more}
+    return {
+        "ActiveState": "active",
+        "ExecMainStartTimestamp": STARTED,
+        "StateChangeTimestamp": STARTED,
+        **more,
+    }
 
 
 def file_written(path: Path, *, after: bool) -> str:

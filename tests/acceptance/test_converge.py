@@ -1,0 +1,145 @@
+"""A converge changes what differs from the inventory, restarts what reads it, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from acceptance import units
+from acceptance.playbook import ALL, Overrides, Playbooks, Run
+from hosts import Fleet
+
+HOST, POOL = "worker1", "cpu"
+UNIT = units.worker(POOL)
+ENVIRONMENT = f"/etc/celery-fleet/pools/{POOL}.env"
+DROP_IN = f"/etc/systemd/system/{UNIT}.d/50-pool.conf"
+
+
+def test_check_of_a_converged_fleet_reports_no_change(playbooks: Playbooks, as_inventoried: None) -> None:
+    run = playbooks.run("site.yml", "--check", "--diff")
+    assert run.changed == {}
+    assert set(run.stats) == set(playbooks.fleet.names)
+
+
+def test_a_second_run_changes_nothing(playbooks: Playbooks, as_inventoried: None, fleet: Fleet) -> None:
+    before = units.main_pids(fleet)
+    run = playbooks.run("site.yml")
+    assert run.changed == {}
+    assert units.replaced(before, units.main_pids(fleet)) == set()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the inventory: what --check foretold, what the run did, which services were replaced by it."""
+
+    foretold: Run
+    run: Run
+    replaced: set[tuple[str, str]]
+
+
+def change(playbooks: Playbooks, fleet: Fleet, overrides: Overrides) -> Change:
+    before = units.main_pids(fleet)
+    foretold = playbooks.run("site.yml", "--check", "--diff", overrides=overrides)
+    assert units.replaced(before, units.main_pids(fleet)) == set(), "--check has replaced a service"
+    run = playbooks.run(overrides=overrides)
+    return Change(foretold, run, units.replaced(before, units.main_pids(fleet)))
+
+
+def with_concurrency(playbooks: Playbooks, number: int) -> Overrides:
+    pools = playbooks.value(HOST, "celery_worker_pools")
+    pools[POOL]["concurrency"] = number
+    return {HOST: {"celery_worker_pools": pools}}
+
+
+@pytest.fixture(scope="module")
+def one_variable(playbooks: Playbooks, fleet: Fleet) -> Change:
+    """The concurrency of one pool of one host is another one. That pool's memory limit follows from it."""
+    playbooks.converged_to()
+    return change(playbooks, fleet, with_concurrency(playbooks, 1))
+
+
+@pytest.mark.usefixtures("one_variable")
+class TestOneChangedVariable:
+    def test_check_foretells_exactly_the_files_and_the_restart(self, one_variable: Change) -> None:
+        slice_of_all = "/etc/systemd/system/celery-worker.slice"
+        assert one_variable.foretold.files == {HOST: {ENVIRONMENT, DROP_IN, slice_of_all}}
+        assert one_variable.foretold.actions == {HOST: {(UNIT, "restart")}}
+
+    def test_the_diff_shows_it(self, one_variable: Change) -> None:
+        diffs = [
+            diff
+            for step in one_variable.foretold.steps
+            for diff in step.result.get("diff") or []
+            if isinstance(diff, dict) and diff.get("after_header") == ENVIRONMENT
+        ]
+        assert "--concurrency=2" in diffs[0]["before"]
+        assert "--concurrency=1" in diffs[0]["after"]
+
+    def test_the_run_does_what_was_foretold(self, one_variable: Change) -> None:
+        assert one_variable.run.files == one_variable.foretold.files
+        assert one_variable.run.actions == one_variable.foretold.actions
+
+    def test_no_other_service_of_the_fleet_is_restarted(self, one_variable: Change) -> None:
+        assert one_variable.replaced == {(HOST, UNIT)}
+
+    def test_it_is_in_force(self, fleet: Fleet) -> None:
+        host = fleet.host(HOST)
+        pid = units.main_pid(host, UNIT)
+        assert "--concurrency=1" in host.check_output(f"tr '\\0' ' ' < /proc/{pid}/cmdline")
+
+    def test_set_back_restarts_that_pool_alone(self, playbooks: Playbooks, fleet: Fleet) -> None:
+        before = units.main_pids(fleet)
+        run = playbooks.converged_to()
+        assert run
+        assert run.actions == {HOST: {(UNIT, "restart")}}
+        assert units.replaced(before, units.main_pids(fleet)) == {(HOST, UNIT)}
+
+
+def redis_maxmemory(fleet: Fleet) -> int:
+    host = fleet.host(fleet.groups["redis"][0])
+    ask = "redis-cli -s /run/redis/redis-server.sock --user admin CONFIG GET maxmemory"
+    answer = host.check_output(f"REDISCLI_AUTH=$(cat /etc/redis/admin.password) {ask}")
+    return int(answer.splitlines()[-1])
+
+
+def test_the_memory_of_redis_changes_while_it_runs(playbooks: Playbooks, fleet: Fleet) -> None:
+    playbooks.converged_to()
+    wanted = redis_maxmemory(fleet) - (16 << 20)
+    before = units.main_pids(fleet)
+    run = playbooks.run(overrides={ALL: {"redis_maxmemory": f"{wanted >> 20}M"}})
+    assert set(run.changed) == {fleet.groups["redis"][0]}
+    assert redis_maxmemory(fleet) == wanted
+    assert units.replaced(before, units.main_pids(fleet)) == set()
+
+
+def variables_of(fleet: Fleet, unit: str) -> str:
+    host = fleet.host(HOST)
+    return str(host.check_output(f"tr '\\0' '\\n' < /proc/{units.main_pid(host, unit)}/environ"))
+
+
+def test_a_restart_that_a_failed_run_lost_is_made_up_by_the_next(playbooks: Playbooks, fleet: Fleet) -> None:
+    """The first run writes the pools' environment, then fails before the step that restarts them."""
+    playbooks.converged_to()
+    environment: dict[str, Any] = {**playbooks.value(HOST, "celery_environment"), "ACCEPTANCE": "yes"}
+    wanted = {"celery_environment": environment}
+    before = units.main_pids(fleet)
+
+    failed = playbooks.run(
+        "site.yml",
+        f"--limit={HOST}",
+        overrides={HOST: {**wanted, "celery_worker_watchdog": "soon"}},
+        fails=True,
+    )
+    assert "celery_worker_watchdog" in failed.messages
+    assert failed.files == {HOST: {"/etc/celery-fleet/fleet.env"}}
+    assert units.replaced(before, units.main_pids(fleet)) == set()
+    assert "ACCEPTANCE=yes" not in variables_of(fleet, UNIT)
+
+    run = playbooks.run("site.yml", f"--limit={HOST}", overrides={HOST: wanted})
+    pools = {units.worker(pool) for pool in playbooks.value(HOST, "celery_worker_pools")}
+    assert run.files == {}
+    assert run.actions == {HOST: {(pool, "restart") for pool in pools}}
+    assert units.replaced(before, units.main_pids(fleet)) == {(HOST, pool) for pool in pools}
+    assert all("ACCEPTANCE=yes" in variables_of(fleet, pool) for pool in pools)

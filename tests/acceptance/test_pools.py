@@ -1,0 +1,161 @@
+"""Tasks run on the pool that owns their queue, under its limits; pools come and go without a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from testinfra.host import Host
+
+from acceptance import units
+from acceptance.application import SLEEP, Application, Task
+from acceptance.playbook import Overrides, Playbooks
+from acceptance.waiting import eventually
+from hosts import Fleet
+
+HOST = "worker1"
+REMOVED, REMOVED_QUEUE = "cpu", "cpu_intensive"
+RENAMED, NEW_NAME, RENAMED_QUEUE = "default", "general", "default"
+ROUNDS = 5
+"""Echoes to each queue: a pool that takes what is not its own may lose a race, not five."""
+
+
+def cgroup_of(host: Host, pid: int) -> str:
+    """The control group that systemd has put a process into."""
+    lines = host.check_output(f"cat /proc/{pid}/cgroup").splitlines()
+    groups = {line.split(":")[1]: line.split(":")[2] for line in lines}
+    return groups.get("name=systemd", groups.get("", ""))
+
+
+def memory_limit(host: Host, pid: int) -> int:
+    """Bytes that the kernel allows the control group of a process, on either version of cgroups."""
+    for line in host.check_output(f"cat /proc/{pid}/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            return int(host.check_output(f"cat /sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
+    return int(host.check_output(f"cat /sys/fs/cgroup{cgroup_of(host, pid)}/memory.max"))
+
+
+def test_tasks_run_on_the_pool_that_owns_their_queue(
+    app: Application, owners: dict[str, tuple[str, str]], as_inventoried: None
+) -> None:
+    """P1, F4, F6: a queue named after a server is consumed on that server, every other where the inventory says."""
+    sent = [app.echoes(owners) for _ in range(ROUNDS)]
+    for tasks in sent:
+        for queue, task in tasks.items():
+            host, pool = owners[queue]
+            answer = task.result()
+            assert {key: answer[key] for key in ("host", "pool", "worker", "queue")} == {
+                "host": host,
+                "pool": pool,
+                "worker": f"{pool}@{host}",
+                "queue": queue,
+            }
+
+
+def test_tasks_run_under_the_limits_of_their_pool(
+    app: Application, owners: dict[str, tuple[str, str]], fleet: Fleet, as_inventoried: None
+) -> None:
+    """C4, C10: the process that runs a task is in its pool's control group, whose limit is the unit's."""
+    by_pool = {place: queue for queue, place in owners.items()}
+    answers = {place: app.echo(queue).result() for place, queue in by_pool.items()}
+    for (name, pool), answer in answers.items():
+        host, pid = fleet.host(name), answer["pid"]
+        shown = units.show(host, units.worker(pool), "ControlGroup", "MemoryMax")
+        assert cgroup_of(host, pid).endswith(shown["ControlGroup"])
+        assert shown["ControlGroup"].endswith(f"/celery-worker.slice/{units.worker(pool)}")
+        assert memory_limit(host, pid) == int(shown["MemoryMax"])
+        assert host.check_output(f"stat -c %U /proc/{pid}") == "celery"
+
+
+def test_the_limit_of_a_pool_is_that_of_the_plan(
+    playbooks: Playbooks, fleet: Fleet, as_inventoried: None
+) -> None:
+    """C4: what an explicit pool asks for, and not more, is what the kernel gives it."""
+    pool = playbooks.value(HOST, "celery_worker_pools")[REMOVED]
+    megabytes = pool["concurrency"] * int(pool["memory_per_child"][:-1]) + int(pool["memory_parent"][:-1])
+    shown = units.show(fleet.host(HOST), units.worker(REMOVED), "MemoryMax")
+    assert int(shown["MemoryMax"]) == megabytes << 20
+
+
+def traces(host: Host, pool: str) -> str:
+    """All that a host has of a pool: unit, files, links, processes."""
+    unit = units.worker(pool)
+    commands = (
+        f"systemctl list-units --all --plain --no-legend '{unit}'",
+        f"systemctl list-unit-files --no-legend '{unit}'",
+        f"find /etc/systemd /run/systemd /etc/celery-fleet -path '*celery-worker@{pool}.*' -o -name '{pool}.env'",
+        f"pgrep --list-full --full -- '--hostname={pool}@' || true",
+        f"find /sys/fs/cgroup -maxdepth 4 -name '{unit}'",
+    )
+    return str(host.check_output("; ".join(commands)))
+
+
+def test_a_running_pool_leaves_traces(fleet: Fleet, as_inventoried: None) -> None:
+    """Else it would prove nothing that a removed one leaves none."""
+    found = traces(fleet.host(HOST), REMOVED)
+    for word in (
+        f"{REMOVED}.env",
+        "50-pool.conf",
+        "celery-worker.target.wants",
+        "running",
+        "python",
+        "/sys/fs/",
+    ):
+        assert word in found
+
+
+def other_pools(playbooks: Playbooks) -> Overrides:
+    """One pool gone from the host, one with a new name. The queue of the first is promised to a pool elsewhere."""
+    here = playbooks.value(HOST, "celery_worker_pools")
+    del here[REMOVED]
+    here = {NEW_NAME if name == RENAMED else name: settings for name, settings in here.items()}
+    there = playbooks.value("worker2", "celery_worker_pools")
+    there["background"]["queues"].append(REMOVED_QUEUE)
+    return {HOST: {"celery_worker_pools": here}, "worker2": {"celery_worker_pools": there}}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The host with other pools, and what was sent to the queue that nobody consumes now."""
+
+    waiting: list[Task]
+    during: Task
+
+
+@pytest.fixture(scope="module")
+def reshaped(playbooks: Playbooks, app: Application) -> Shape:
+    """Only this host is converged: the pool that would take over the queue does not do so yet."""
+    playbooks.converged_to()
+    during = app.send(SLEEP, RENAMED_QUEUE, seconds=6)
+    during.until("STARTED")
+    playbooks.run("site.yml", f"--limit={HOST}", overrides=other_pools(playbooks))
+    return Shape([app.echo(REMOVED_QUEUE) for _ in range(3)], during)
+
+
+@pytest.mark.usefixtures("reshaped")
+class TestReshapedHost:
+    def test_a_removed_pool_leaves_no_trace(self, fleet: Fleet) -> None:
+        assert traces(fleet.host(HOST), REMOVED) == ""
+
+    def test_a_renamed_pool_leaves_no_trace_of_its_old_name(self, fleet: Fleet) -> None:
+        assert traces(fleet.host(HOST), RENAMED) == ""
+
+    def test_a_renamed_pool_does_its_work_under_its_new_name(self, app: Application, fleet: Fleet) -> None:
+        units.until_ready(fleet.host(HOST), units.worker(NEW_NAME))
+        assert app.echo(RENAMED_QUEUE).result()["worker"] == f"{NEW_NAME}@{HOST}"
+
+    def test_what_ran_when_the_pool_was_renamed_has_finished(self, reshaped: Shape) -> None:
+        assert reshaped.during.result()["pool"] == RENAMED
+
+    def test_messages_of_a_queue_without_a_pool_wait(self, reshaped: Shape, app: Application) -> None:
+        assert app.waiting(REMOVED_QUEUE) == len(reshaped.waiting)
+        assert {task.state for task in reshaped.waiting} == {"PENDING"}
+
+    def test_added_back_the_pool_runs_what_has_waited(
+        self, reshaped: Shape, playbooks: Playbooks, app: Application, fleet: Fleet
+    ) -> None:
+        playbooks.converged_to()
+        assert {task.result()["pool"] for task in reshaped.waiting} == {REMOVED}
+        eventually(lambda: app.waiting(REMOVED_QUEUE) == 0, "the queue is empty")
+        assert traces(fleet.host(HOST), NEW_NAME) == ""

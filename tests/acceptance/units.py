@@ -1,0 +1,89 @@
+"""What systemd says about the services of a host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from testinfra.host import Host
+
+from acceptance.waiting import PATIENCE, eventually
+from hosts import Fleet
+
+Answer = TypeVar("Answer")
+
+OURS = "'celery-*' redis-server.service 'prometheus*' systemd-journald.service"
+
+
+def worker(pool: str) -> str:
+    """The unit of a pool."""
+    return f"celery-worker@{pool}.service"
+
+
+def show(host: Host, unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit."""
+    output = host.check_output(f"systemctl show '{unit}' --property={','.join(names)}")
+    return dict(line.split("=", 1) for line in output.splitlines())
+
+
+def main_pid(host: Host, unit: str) -> int:
+    """The process id of a unit's main process; 0 when none runs."""
+    return int(show(host, unit, "MainPID")["MainPID"])
+
+
+def on_all(names: Iterable[str], ask: Callable[[str], Answer]) -> dict[str, Answer]:
+    """The answer of every host, asked at the same time."""
+    names = list(names)
+    with ThreadPoolExecutor(len(names)) as threads:
+        return dict(zip(names, threads.map(ask, names), strict=True))
+
+
+def main_pids(fleet: Fleet) -> dict[tuple[str, str], int]:
+    """(host, unit) and the process id of every service of the fleet that runs."""
+
+    def ask(name: str) -> dict[str, int]:
+        blocks = fleet.host(name).check_output(f"systemctl show --property=Id,MainPID {OURS}").split("\n\n")
+        shown = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+        return {unit["Id"]: int(unit["MainPID"]) for unit in shown if int(unit.get("MainPID", 0))}
+
+    answers = on_all(fleet.names, ask)
+    return {(name, unit): pid for name, units in answers.items() for unit, pid in units.items()}
+
+
+def replaced(
+    before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, str], int]
+) -> set[tuple[str, str]]:
+    """Services whose main process is another one, or that came or went."""
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def ready(host: Host, unit: str) -> bool:
+    """Whether the service itself has said that it is ready."""
+    shown = show(host, unit, "ActiveState", "SubState", "StatusText")
+    is_up = (shown["ActiveState"], shown["SubState"]) == ("active", "running")
+    return is_up and ("busy" in shown["StatusText"] or not unit.startswith("celery-worker"))
+
+
+def until_ready(host: Host, unit: str, patience: float = PATIENCE) -> None:
+    """Waits for `ready`."""
+    eventually(lambda: ready(host, unit), f"{unit} is ready", patience)
+
+
+def journal(host: Host, *matches: str) -> list[dict[str, Any]]:
+    """The journal entries that match `FIELD=value` pairs or options, oldest first."""
+    output = host.check_output(f"journalctl --quiet --no-pager --output=json {' '.join(matches)}")
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def now(host: Host) -> str:
+    """This moment of the host's clock, for `journalctl --since`."""
+    return "@" + str(host.check_output("date +%s.%N"))
+
+
+def logs_since(fleet: Fleet, since: float, lines: int = 40) -> str:
+    """The last lines of our services since a moment (seconds since the epoch), for the report of a failed test."""
+    command = f"journalctl --no-pager --since=@{since:.0f} -n {lines} -o short-precise -u 'celery-*' -u redis-server"
+    answers = on_all(fleet.names, lambda name: fleet.host(name).run(command).stdout)
+    return "\n".join(f"--- {name}\n{text}" for name, text in answers.items())
