@@ -24,7 +24,8 @@ options:
   units:
     description: >-
       Units, each with C(name), C(state) (started, stopped; default started), C(enabled) (default true),
-      C(restart_on) and C(reload_on) (paths; links count by their own time). A template like C(a@.service) stands for its
+      C(restart_on) and C(reload_on) (paths; links count by their own time), C(restart) (an earlier step found that what runs
+      is not what should run). A template like C(a@.service) stands for its
       C(instances).
     type: list
     required: true
@@ -40,7 +41,7 @@ options:
 
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "FragmentPath", "DropInPaths", "EnvironmentFiles",
-    "ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp", "NeedDaemonReload", "MainPID", "Type",
+    "ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp", "NeedDaemonReload", "NRestarts", "Type",
 )  # fmt: skip
 RESTARTED_KINDS = (".service", ".socket", ".timer")  # restarting a slice or a target would stop what is in it
 
@@ -124,11 +125,25 @@ class Manager:
         if code:
             self.explain(f"systemctl {action} {' '.join(names)} failed: {(err or out).strip()}", names)
 
+    def see_them_stay_up(self, names: list[str]) -> None:
+        """A unit of Type=simple counts as started before it has read its configuration: look again a moment later."""
+        before = self.show(names)
+        time.sleep(1)
+        after = self.show(names)
+        bad = [
+            name
+            for name, unit in after.items()
+            if unit["Type"] != "oneshot"
+            and (unit["ActiveState"] != "active" or unit.get("NRestarts") != before[name].get("NRestarts"))
+        ]
+        if bad:
+            self.explain(f"did not stay up: {', '.join(bad)}", bad)
+
     def explain(self, message: str, names: list[str]) -> None:
         """Fail with what an operator would look at next: each bad unit's state and its last lines."""
         parts = [message]
         for name, unit in self.show(names).items():
-            if unit["ActiveState"] in ("active", "inactive") and unit["SubState"] != "auto-restart":
+            if unit["ActiveState"] == "active" and unit.get("NRestarts") == "0":
                 continue
             _, log, _ = self.module.run_command(
                 ["journalctl", "--no-pager", "-n", "30", "-o", "cat", "-u", name]
@@ -182,28 +197,38 @@ def expand(units: list[dict]) -> list[dict]:
 
 def decide(wanted: dict, unit: dict[str, str], pending: list[str]) -> str | None:
     """The action that a unit needs: start, stop, restart, reload or None."""
-    name = wanted["name"]
-    running = unit.get("ActiveState") in ("active", "activating", "reloading")
+    active = unit.get("ActiveState") in ("active", "activating", "reloading")
     if wanted["state"] == "stopped":
-        return "stop" if running else None
-    if not running:
+        return "stop" if active else None
+    # Between two attempts of a unit that keeps ending, nothing runs.
+    if not active or unit.get("SubState") == "auto-restart":
         return "start"
-    if not name.endswith(RESTARTED_KINDS):
-        return None
+    return out_of_date(wanted, unit, pending) if wanted["name"].endswith(RESTARTED_KINDS) else None
+
+
+def out_of_date(wanted: dict, unit: dict[str, str], pending: list[str]) -> str | None:
+    """Restart or reload when a running unit is older than what it reads; None when it is not."""
+    name = wanted["name"]
     reads = [*inputs(unit), *wanted["restart_on"]]
-    started = parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(
-        unit.get("ActiveEnterTimestamp", "")
-    )
     drop_ins = (
         f"/etc/systemd/system/{name}.d/",
         f"/etc/systemd/system/{re.sub('@.*', '@', name)}.service.d/",
     )
-    if any(p in reads or p.startswith(drop_ins) for p in pending) or (started and newest(reads) > started):
-        return "restart"
+    started = parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(
+        unit.get("ActiveEnterTimestamp", "")
+    )
     settled = parse_time(unit.get("StateChangeTimestamp", "")) or started
-    if any(p in wanted["reload_on"] for p in pending) or (settled and newest(wanted["reload_on"]) > settled):
-        return "reload"
-    return None
+
+    def written_since(moment: float | None, paths: list[str]) -> bool:
+        return any(path in pending for path in paths) or bool(moment and newest(paths) > moment)
+
+    if (
+        wanted["restart"]
+        or any(path.startswith(drop_ins) for path in pending)
+        or written_since(started, reads)
+    ):
+        return "restart"
+    return "reload" if written_since(settled, wanted["reload_on"]) else None
 
 
 def main() -> None:
@@ -212,6 +237,7 @@ def main() -> None:
         "instances": {"type": "list", "elements": "str"},
         "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
         "enabled": {"type": "bool", "default": True},
+        "restart": {"type": "bool", "default": False},
         "restart_on": {"type": "list", "elements": "str", "default": []},
         "reload_on": {"type": "list", "elements": "str", "default": []},
     }
@@ -254,18 +280,9 @@ def main() -> None:
     for action in ("stop", "restart", "start", "reload"):
         manager.run(action, [name for name, what in actions.items() if what == action])
 
-    started = [
-        name for name, what in actions.items() if what in ("start", "restart") and name.endswith(".service")
-    ]
+    started = [n for n, what in actions.items() if what in ("start", "restart") and n.endswith(".service")]
     if started and not module.check_mode:
-        time.sleep(1)  # a unit of Type=simple counts as started before it has read its configuration
-        bad = [
-            n
-            for n, u in manager.show(started).items()
-            if u["ActiveState"] != "active" and u["Type"] != "oneshot"
-        ]
-        if bad:
-            manager.explain(f"did not stay up: {', '.join(bad)}", bad)
+        manager.see_them_stay_up(started)
     module.exit_json(changed=bool(manager.actions), actions=manager.actions)
 
 

@@ -16,7 +16,14 @@ STARTED_AT = 1795327880.25
 
 
 def wanted(**more: Any) -> dict[str, Any]:
-    return {"name": "a.service", "state": "started", "restart_on": [], "reload_on": [], **more}
+    return {
+        "name": "a.service",
+        "state": "started",
+        "restart": False,
+        "restart_on": [],
+        "reload_on": [],
+        **more,
+    }
 
 
 def running(**more: str) -> dict[str, str]:
@@ -90,6 +97,17 @@ def test_reloads_when_a_reload_is_enough(tmp_path: Path) -> None:
     assert units.decide(wanted(reload_on=[new], restart_on=[new]), running(), []) == "restart"
     later = running(StateChangeTimestamp="Sun 2026-11-22 06:11:22.000000 UTC")
     assert units.decide(wanted(reload_on=[new]), later, []) is None, "it was reloaded since"
+
+
+def test_a_unit_between_two_crashes_is_not_running() -> None:
+    assert units.decide(wanted(), running(ActiveState="activating", SubState="auto-restart"), []) == "start"
+    looping = running(ActiveState="activating", SubState="auto-restart")
+    assert units.decide(wanted(state="stopped"), looping, []) == "stop"
+
+
+def test_restarts_what_an_earlier_step_found_out_of_date() -> None:
+    assert units.decide(wanted(restart=True), running(), []) == "restart"
+    assert units.decide(wanted(restart=True), running(ActiveState="inactive"), []) == "start"
 
 
 def test_never_restarts_a_slice_or_a_target(tmp_path: Path) -> None:
