@@ -7,7 +7,6 @@ is as the inventory says.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from acceptance import units
 from acceptance.application import Application
+from acceptance.overrun import Overrun
 from acceptance.playbook import Playbooks
 from hosts import Fleet, header, read_fleet
 
@@ -82,7 +82,8 @@ def as_inventoried(playbooks: Playbooks) -> None:
     playbooks.converged_to()
 
 
-@pytest.fixture
-def clock() -> float:
-    """When the test began."""
-    return time.time()
+@pytest.fixture(scope="session")
+def overrun(playbooks: Playbooks, fleet: Fleet, app: Application) -> Overrun:
+    """A task that wants more memory than its pool has; once for all tests, because its retries take minutes."""
+    playbooks.converged_to()
+    return Overrun.begin(fleet, app)

@@ -25,6 +25,9 @@ Overrides = Mapping[str, Settings]
 
 ALL = "all"
 
+REFUSALS = {"Check every variable of the fleet", "Plan concurrency and memory"}
+"""The tasks before which, and by which, nothing is changed."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -67,6 +70,12 @@ class Run:
     def actions(self) -> dict[str, set[tuple[str, str]]]:
         """What was done to units, or would be: (unit, action), by host."""
         return self._gathered("actions", lambda action: (action["unit"], action["action"]))
+
+    @property
+    def refused(self) -> bool:
+        """Whether it ended before it could change anything."""
+        failed = {step.task for step in self.steps if step.failed}
+        return bool(failed) and failed <= REFUSALS
 
     @property
     def messages(self) -> str:
@@ -126,14 +135,15 @@ class Playbooks:
         groups: hosts of a group, instead of those that the inventory gives it.
         """
         overrides, groups = overrides or {}, groups or {}
-        changes = "--check" not in options
-        if changes:
-            self._now = None  # unknown, until it has ended well
+        before, self._now = self._now, None  # unknown, until it has ended
         run = self._run(playbook, options, self._sources(overrides, groups))
+        whole = playbook == "site.yml" and not any("--limit" in option for option in options)
+        if "--check" in options or run.refused:
+            self._now = before
+        elif whole and not run.code:
+            self._now = _key(overrides, groups)
         if bool(run.code) != fails:
             pytest.fail(f"should have {'failed' if fails else 'succeeded'}: {run}", pytrace=False)
-        if changes and not fails and playbook == "site.yml" and not any("--limit" in o for o in options):
-            self._now = _key(overrides, groups)
         return run
 
     def _run(self, playbook: str, options: Sequence[str], sources: Sequence[str]) -> Run:

@@ -20,22 +20,6 @@ ROUNDS = 5
 """Echoes to each queue: a pool that takes what is not its own may lose a race, not five."""
 
 
-def cgroup_of(host: Host, pid: int) -> str:
-    """The control group that systemd has put a process into."""
-    lines = host.check_output(f"cat /proc/{pid}/cgroup").splitlines()
-    groups = {line.split(":")[1]: line.split(":")[2] for line in lines}
-    return groups.get("name=systemd", groups.get("", ""))
-
-
-def memory_limit(host: Host, pid: int) -> int:
-    """Bytes that the kernel allows the control group of a process, on either version of cgroups."""
-    for line in host.check_output(f"cat /proc/{pid}/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "memory":
-            return int(host.check_output(f"cat /sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
-    return int(host.check_output(f"cat /sys/fs/cgroup{cgroup_of(host, pid)}/memory.max"))
-
-
 def test_tasks_run_on_the_pool_that_owns_their_queue(
     app: Application, owners: dict[str, tuple[str, str]], as_inventoried: None
 ) -> None:
@@ -62,9 +46,9 @@ def test_tasks_run_under_the_limits_of_their_pool(
     for (name, pool), answer in answers.items():
         host, pid = fleet.host(name), answer["pid"]
         shown = units.show(host, units.worker(pool), "ControlGroup", "MemoryMax")
-        assert cgroup_of(host, pid).endswith(shown["ControlGroup"])
+        assert units.cgroup_of(host, pid).endswith(shown["ControlGroup"])
         assert shown["ControlGroup"].endswith(f"/celery-worker.slice/{units.worker(pool)}")
-        assert memory_limit(host, pid) == int(shown["MemoryMax"])
+        assert units.memory_limit(host, pid) == int(shown["MemoryMax"])
         assert host.check_output(f"stat -c %U /proc/{pid}") == "celery"
 
 
@@ -85,7 +69,7 @@ def traces(host: Host, pool: str) -> str:
         f"systemctl list-units --all --plain --no-legend '{unit}'",
         f"systemctl list-unit-files --no-legend '{unit}'",
         f"find /etc/systemd /run/systemd /etc/celery-fleet -path '*celery-worker@{pool}.*' -o -name '{pool}.env'",
-        f"pgrep --list-full --full -- '--hostname={pool}@' || true",
+        f"pgrep --uid celery --list-full --full -- '--hostname={pool}@' || true",
         f"find /sys/fs/cgroup -maxdepth 4 -name '{unit}'",
     )
     return str(host.check_output("; ".join(commands)))

@@ -9,7 +9,7 @@ import pytest
 
 from acceptance import units
 from acceptance.application import SLEEP, Application
-from acceptance.conftest import Overrun
+from acceptance.overrun import Overrun
 from acceptance.waiting import eventually
 from hosts import Fleet
 
@@ -125,6 +125,6 @@ def test_a_task_that_keeps_killing_its_process_fails_in_the_end(overrun: Overrun
     """F7: it is accounted for, after a bounded number of tries."""
     assert overrun.task.until("SUCCESS", "FAILURE", patience=400) == "FAILURE"
     assert type(overrun.task.outcome).__name__ == "WorkerLostError"
-    lines = [line["MESSAGE"] for line in units.journal(fleet.host("worker1"), f"TASK_ID={overrun.task.id}")]
-    assert 2 <= sum("Task started" in line for line in lines) <= 5
-    assert sum("Task failed" in line for line in lines) == 1
+    told = overrun.told(fleet)
+    assert 2 <= sum("Task started" in line for line in told) <= 5, told
+    assert sum("Task failed" in line for line in told) == 1, told

@@ -59,6 +59,36 @@ def replaced(
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
+def cgroup_of(host: Host, pid: int) -> str:
+    """The control group that systemd has put a process into."""
+    return _cgroups(host, pid)[""]
+
+
+def memory_limit(host: Host, pid: int) -> int:
+    """Bytes that the kernel allows the control group of a process."""
+    return int(_memory_file(host, pid, "memory.limit_in_bytes", "memory.max"))
+
+
+def kills(host: Host, pid: int) -> int:
+    """How many processes of its control group the kernel has killed for want of memory."""
+    text = _memory_file(host, pid, "memory.oom_control", "memory.events")
+    return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+
+
+def _cgroups(host: Host, pid: int) -> dict[str, str]:
+    """Paths by controller; "" is systemd's own hierarchy."""
+    lines = [line.split(":", 2) for line in host.check_output(f"cat /proc/{pid}/cgroup").splitlines()]
+    found = {controllers: path for _, controllers, path in lines}
+    return {**found, "": found.get("name=systemd", found.get("", ""))}
+
+
+def _memory_file(host: Host, pid: int, first: str, second: str) -> str:
+    """The file of the memory controller, by its name in version 1 and in version 2 of control groups."""
+    groups = _cgroups(host, pid)
+    path = f"/memory{groups['memory']}/{first}" if "memory" in groups else f"{groups['']}/{second}"
+    return str(host.check_output(f"cat /sys/fs/cgroup{path}"))
+
+
 def ready(host: Host, unit: str) -> bool:
     """Whether the service itself has said that it is ready."""
     shown = show(host, unit, "ActiveState", "SubState", "StatusText")
@@ -73,8 +103,11 @@ def until_ready(host: Host, unit: str, patience: float = PATIENCE) -> None:
 
 def journal(host: Host, *matches: str) -> list[dict[str, Any]]:
     """The journal entries that match `FIELD=value` pairs or options, oldest first."""
-    output = host.check_output(f"journalctl --quiet --no-pager --output=json {' '.join(matches)}")
-    return [json.loads(line) for line in output.splitlines()]
+    answer = host.run(f"journalctl --quiet --no-pager --output=json {' '.join(matches)}")
+    assert answer.rc == 0 or not answer.stdout + answer.stderr, (
+        answer
+    )  # 1, and silent: --grep has found nothing
+    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 def now(host: Host) -> str:

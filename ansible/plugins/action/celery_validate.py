@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
             count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
             message = f"The inventory has {count}; no host was touched.\n" + "\n".join(lines)
             return {**result, "failed": True, "msg": message}
-        return {**result, "changed": False, "msg": f"{len(hosts)} hosts, nothing wrong with their variables"}
+        return {**result, "changed": False, "msg": f"nothing wrong with the variables of {', '.join(hosts)}"}
 
     def _line(self, inventory: Inventory, problem: Problem) -> str:
         host = problem.host or next(iter(inventory.hosts), None)

@@ -45,7 +45,9 @@ class BeatWatch:
         if not self.ready and self.service._last_tick is not None and not connecting:
             self.ready = True
             lines.append(READY)
-        text = "waiting for the broker" if connecting else f"{len(self.service.scheduler.schedule)} entries"
+        # The scheduler's own store belongs to its thread: SQLite refuses it to others.
+        entries = len(self.service.app.conf.beat_schedule)
+        text = "waiting for the broker" if connecting else f"{entries} entries"
         if text != self._told:
             self._told = text
             lines.append(status(text))

@@ -29,9 +29,9 @@ CELERY_SETTINGS = {
     "task_queues": "use celery_queues",
     "task_default_queue": "use celery_default_queue",
     "task_routes": "use celery_task_routes",
-    "task_dead_letter_queue": "leave it out: failed tasks are kept as dead letters without it",
+    "task_dead_letter_queue": "leave it out: Celery on Redis has no such setting",
     "task_acks_late": "leave it out: acknowledgement is always late",
-    "task_reject_on_worker_lost": "leave it out: a lost worker loses no task",
+    "task_reject_on_worker_lost": "leave it out: a task whose process dies is retried, a bounded number of times",
     "worker_concurrency": _POOL.format(key="concurrency"),
     "worker_autoscale": _POOL.format(key="autoscale"),
     "worker_pool": _POOL.format(key="kind"),
@@ -43,7 +43,7 @@ CELERY_SETTINGS = {
     "broker_url": "leave it out: the address follows from the redis group",
     "result_backend": "leave it out: the address follows from the redis group",
     "beat_schedule": "use celery_beat_schedule",
-    "visibility_timeout": "leave it out: the fleet needs none",
+    "visibility_timeout": "leave it out: the fleet derives it from the longest time limit",
 }
 
 # Names of options and of other systems.
