@@ -54,12 +54,14 @@ def now(monkeypatch):
     return clock
 
 
-def scheduler(**made):
-    return SimpleNamespace(max_interval=5, schedule={"one": 1}, **made)
+def beat_service(last_tick, **made):
+    """Beat's service. Its scheduler has no `schedule`: that is in a store of the thread that schedules."""
+    app = SimpleNamespace(conf=SimpleNamespace(beat_schedule={"one": 1}))
+    return SimpleNamespace(_last_tick=last_tick, app=app, scheduler=SimpleNamespace(max_interval=5, **made))
 
 
 def test_beat_is_alive_while_it_ticks(told, now):
-    service = SimpleNamespace(_last_tick=None, scheduler=scheduler())
+    service = beat_service(None)
     watch = BeatWatch(service)
     watch.look()
     assert "READY=1" not in told
@@ -72,7 +74,7 @@ def test_beat_is_alive_while_it_ticks(told, now):
 
 
 def test_beat_is_alive_while_it_waits_for_its_first_connection(told, now):
-    watch = BeatWatch(SimpleNamespace(_last_tick=now.now, scheduler=scheduler(connection=object())))
+    watch = BeatWatch(beat_service(now.now, connection=object()))
     now.now += 3600
     watch.look()
     assert told == ["STATUS=waiting for the broker", "WATCHDOG=1"]
