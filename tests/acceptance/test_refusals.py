@@ -13,8 +13,6 @@ from acceptance import units
 from acceptance.playbook import ALL, Overrides, Playbooks, Run
 from hosts import Fleet
 
-pytestmark = pytest.mark.usefixtures("as_inventoried")
-
 UNROUTABLE = "192.0.2.1"
 """An address that is nobody's (RFC 5737): who connects to a host finds out."""
 
@@ -51,21 +49,21 @@ MISTAKES = [
     ("celery_queues.reports.soft_time_limit", "20m"),
     ("celery_queues.orphan", "no pool consumes"),
     ("celery_queues.cleanup.time_limt", "time_limit"),
-    ("celery_worker_pools.cpu.queues.0", "cpu_intensive"),
+    ("celery_worker_pools.cpu.queues[0]", "cpu_intensive"),
     ("celery_worker_pools.cpu.memory_per_child", "256 potatoes"),
-    ("celery_worker_pools.bad name", "bad name"),
+    ("celery_worker_pools['bad name']", "name of a pool"),
 ]
 
 
 class TestBadInventory:
     @pytest.mark.parametrize(("key", "word"), MISTAKES, ids=[key for key, _ in MISTAKES])
     def test_the_message_names_file_line_key_and_remedy(self, refused: Run, key: str, word: str) -> None:
-        lines = [line for line in refused.messages.splitlines() if f"{key}:" in line]
-        assert lines, refused.messages
-        place, told = lines[0].split(f"{key}:", 1)
-        assert re.search(r"/overrides/host_vars/\w+\.yml:\d+: $", place), lines[0]
-        assert word in told
-        assert "Remedy: " in told
+        line = rf"^- (?P<file>.+/overrides/host_vars/\w+\.yml):\d+: {re.escape(key)}(?: on worker1)?: (?P<told>.+)$"
+        found = re.search(line, refused.messages, re.MULTILINE)
+        assert found, refused.messages
+        what, remedy = found["told"].split(" Remedy: ")
+        assert word in what + remedy
+        assert remedy
 
     def test_no_host_is_touched(self, refused: Run) -> None:
         assert "no host was touched" in refused.messages
