@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,8 @@ class Playbooks:
         return run
 
     def _run(self, playbook: str, options: Sequence[str], sources: Sequence[str]) -> Run:
-        command = ["ansible-playbook", *(f"--inventory={source}" for source in sources), *options, playbook]
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        command = [program, *(f"--inventory={source}" for source in sources), *options, playbook]
         environment = {
             **{
                 name: value

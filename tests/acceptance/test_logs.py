@@ -126,9 +126,9 @@ def test_no_argument_appears(app: Application, fleet: Fleet) -> None:
 
 
 def test_rotations_lose_no_line_and_restart_nothing(app: Application, fleet: Fleet) -> None:
-    """Three rotations while many processes (a prefork pool) and many threads of one (the mail pool) write."""
+    """Three rotations while processes write that come and go (ten tasks each), and many threads of one."""
     before = units.main_pids(fleet)
-    places = {"default": "worker1", "email": "worker2"}
+    places = {"cpu_intensive": "worker1", "email": "worker2"}
     sent: dict[str, list[str]] = {queue: [] for queue in places}
     for _ in range(3):
         deadline = time.monotonic() + 1.5

@@ -63,8 +63,11 @@ def test_the_target_stops_and_starts_all_pools_of_a_host(
     host = fleet.host("worker2")
     queues = {queue: pool for queue, (name, pool) in owners.items() if name == "worker2"}
     host.check_output("systemctl stop celery-worker.target")
+    eventually(  # the target itself has stopped at once
+        lambda: {units.main_pid(host, units.worker(pool)) for pool in queues.values()} == {0},
+        "all have stopped",
+    )
     waiting = app.echoes(queues)
-    assert {units.main_pid(host, units.worker(pool)) for pool in queues.values()} == {0}
     assert {task.state for task in waiting.values()} == {"PENDING"}
     host.check_output("systemctl start celery-worker.target")
     assert {queue: task.result()["pool"] for queue, task in waiting.items()} == queues
@@ -74,7 +77,7 @@ def test_the_target_stops_and_starts_all_pools_of_a_host(
 def test_every_pool_answers_inspect(what: str, fleet: Fleet, owners: Pools) -> None:
     """F8: the operator's command, on any host with the app."""
     nodes = {f"{pool}@{host}" for host, pool in owners.values()}
-    asked = f"fleet-celery inspect {what} --json --timeout 5"
+    asked = f"fleet-celery inspect {what} --json --timeout 2"
     answers = eventually(
         lambda: json.loads(fleet.host("monitor1").run(asked).stdout or "{}"),
         f"all of {nodes} answer",

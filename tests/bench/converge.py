@@ -278,6 +278,7 @@ def main() -> int:
                     bench.fleet.disconnect()
                 else:
                     say("removing the hosts")
+                    shutil.rmtree(OUT / "payload", ignore_errors=True)  # passwords are in it
                     bench.fleet.remove()
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,58 @@
+"""host_facts says what Ansible's own facts say, and what dpkg and the password file have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from unit.ansible.plugins import load, run
+
+facts = load("host_facts")
+
+
+def test_means_what_ansible_means() -> None:
+    ansible = subprocess.run(
+        [
+            Path(sys.executable).parent / "ansible",
+            "localhost",
+            "-c",
+            "local",
+            "-m",
+            "ansible.builtin.setup",
+            "-o",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"ANSIBLE_INVENTORY": "localhost,", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"},
+    ).stdout
+    theirs = json.loads(ansible.split("=>", 1)[1])["ansible_facts"]
+    ours = run("host_facts")["ansible_facts"]
+    same = set(ours) - {"packages_installed", "users", "python_version"}
+    assert {name: ours[name] for name in same} == {name: theirs[f"ansible_{name}"] for name in same}
+
+
+def test_packages_and_users_are_those_of_the_system() -> None:
+    ours = run("host_facts")["ansible_facts"]
+    listed = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    installed = {line.split()[1] for line in listed.splitlines() if line.startswith("installed ")}
+    assert set(ours["packages_installed"]) == installed
+    assert "root" in ours["users"]
+
+
+def test_a_removed_package_is_not_installed() -> None:
+    status = [
+        "Package: a\n",
+        "Status: install ok installed\n",
+        "\n",
+        "Package: b\n",
+        "Status: deinstall ok config-files\n",
+    ]
+    assert facts.installed(status) == ["a"]
