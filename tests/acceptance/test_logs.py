@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +18,7 @@ from hosts import Fleet
 pytestmark = pytest.mark.usefixtures("as_inventoried")
 
 LOGS = "/var/log/celery"
+ROTATION = "/etc/logrotate.d/celery"
 STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 "
 
 
@@ -130,20 +132,24 @@ def test_rotations_lose_no_line_and_restart_nothing(app: Application, fleet: Fle
     before = units.main_pids(fleet)
     places = {"cpu_intensive": "worker1", "email": "worker2"}
     sent: dict[str, list[str]] = {queue: [] for queue in places}
-    for _ in range(3):
-        deadline = time.monotonic() + 1.5
-        rotations = dict.fromkeys(places, False)
-        while time.monotonic() < deadline or not all(rotations.values()):
-            for queue, host in places.items():
-                sent[queue] += [app.echo(queue, number).id for number in range(20)]
-                if not rotations[queue] and time.monotonic() > deadline - 0.8:
-                    fleet.host(host).check_output("logrotate -f /etc/logrotate.d/celery")
-                    rotations[queue] = True
+
+    def rotate() -> None:
+        for _ in range(3):
+            time.sleep(1)
+            units.on_all(
+                places.values(), lambda name: fleet.host(name).check_output(f"logrotate -f {ROTATION}")
+            )
+
+    with ThreadPoolExecutor(1) as thread:
+        rotating = thread.submit(rotate)
+        while not rotating.done():
+            for queue in places:
+                sent[queue] += [app.echo(queue, number).id for number in range(10)]
+        rotating.result()
     for queue in places:
         eventually(lambda q=queue: app.waiting(q) == 0, f"{queue} is empty", 120)  # type: ignore[misc]
-    last = {queue: Task(ids[-1], app) for queue, ids in sent.items()}
-    for task in last.values():
-        task.result()
+    for ids in sent.values():
+        Task(ids[-1], app).result()
 
     for queue, host in places.items():
         for pattern in ("Task started", "Task completed"):
