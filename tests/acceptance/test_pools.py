@@ -101,9 +101,10 @@ def other_pools(playbooks: Playbooks) -> Overrides:
 
 @dataclass(frozen=True)
 class Shape:
-    """The host with other pools, and what was sent to the queue that nobody consumes now."""
+    """The host with other pools; what was sent to the queue that nobody consumes now, and how long that is."""
 
     waiting: list[Task]
+    length: int
     during: Task
 
 
@@ -114,7 +115,9 @@ def reshaped(playbooks: Playbooks, app: Application) -> Shape:
     during = app.send(SLEEP, RENAMED_QUEUE, seconds=6)
     during.until("STARTED")
     playbooks.run("site.yml", f"--limit={HOST}", overrides=other_pools(playbooks))
-    return Shape([app.echo(REMOVED_QUEUE) for _ in range(3)], during)
+    length = app.waiting(REMOVED_QUEUE)
+    waiting = [app.echo(REMOVED_QUEUE) for _ in range(3)]
+    return Shape(waiting, length + len(waiting), during)
 
 
 @pytest.mark.usefixtures("reshaped")
@@ -133,7 +136,7 @@ class TestReshapedHost:
         assert reshaped.during.result()["pool"] == RENAMED
 
     def test_messages_of_a_queue_without_a_pool_wait(self, reshaped: Shape, app: Application) -> None:
-        assert app.waiting(REMOVED_QUEUE) == len(reshaped.waiting)
+        assert app.waiting(REMOVED_QUEUE) == reshaped.length
         assert {task.state for task in reshaped.waiting} == {"PENDING"}
 
     def test_added_back_the_pool_runs_what_has_waited(
