@@ -115,6 +115,7 @@ def test_the_memory_of_redis_changes_while_it_runs(playbooks: Playbooks, fleet: 
 
 def test_a_restart_that_a_failed_run_lost_is_made_up_by_the_next(playbooks: Playbooks, fleet: Fleet) -> None:
     """The first run writes what the pools read, then fails before the step that restarts them."""
+    playbooks.converged_to()
     queues = playbooks.value(HOST, "celery_queues")
     queues["cleanup"]["priority"] = 2
     wanted = {"celery_queues": queues}

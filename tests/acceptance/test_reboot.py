@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,24 +21,49 @@ BOOT = 120
 REDIS, DOWN = "redis1", "worker1"
 
 
-def power(fleet: Fleet, action: str, *names: str) -> None:
-    """An orderly stop, or a boot, of hosts."""
-    containers = [f"{fleet.variables(name)['testbed_name']}-{name}" for name in names]
-    options = ["--time", "60"] if action == "stop" else []
-    command = [ROOT / "scripts" / "podman", action, *options, *containers]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+class Power:
+    """Orderly stops, and boots, of hosts."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.off: set[str] = set()
+
+    def stop(self, name: str) -> None:
+        self.off.add(name)
+        self._podman("stop", "--time", "60", self._container(name))
+
+    def start(self, name: str) -> None:
+        self._podman("start", self._container(name))
+        self.off.discard(name)
+        eventually(lambda: self._answers(name), f"{name} answers", BOOT)
+
+    def _container(self, name: str) -> str:
+        return f"{self.fleet.variables(name)['testbed_name']}-{name}"
+
+    def _podman(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [ROOT / "scripts" / "podman", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def _answers(self, name: str) -> bool:
+        try:
+            return self.fleet.host(name).run("true").rc == 0
+        except RuntimeError:  # ssh could not connect
+            return False
 
 
-def answers(fleet: Fleet, name: str) -> bool:
-    try:
-        return fleet.host(name).run("true").rc == 0
-    except RuntimeError:  # ssh could not connect
-        return False
+@pytest.fixture
+def power(fleet: Fleet) -> Iterator[Power]:
+    """The power switches. No host stays off, however the test ends."""
+    switches = Power(fleet)
+    yield switches
+    for name in list(switches.off):
+        switches.start(name)
 
 
 def test_a_worker_host_and_redis_restart_and_waiting_tasks_run(
-    fleet: Fleet, app: Application, owners: dict[str, tuple[str, str]]
+    fleet: Fleet, app: Application, owners: dict[str, tuple[str, str]], power: Power
 ) -> None:
     """C5, D9: what waits in Redis survives its restart; workers that find no Redis wait for it; nobody helps them."""
     pools = {pool for host, pool in owners.values() if host == DOWN}
@@ -47,13 +72,15 @@ def test_a_worker_host_and_redis_restart_and_waiting_tasks_run(
     running = app.send(SLEEP, "default", seconds=4)
     running.until("STARTED")
 
-    power(fleet, "stop", DOWN)
+    power.stop(DOWN)
+    length = {queue: app.waiting(queue) for queue in mine}
     waiting = {queue: [app.echo(queue) for _ in range(3)] for queue in mine}
-    assert {queue: app.waiting(queue) for queue in mine} == dict.fromkeys(mine, 3)
-    power(fleet, "stop", REDIS)
+    assert {queue: app.waiting(queue) for queue in mine} == {
+        queue: number + 3 for queue, number in length.items()
+    }
+    power.stop(REDIS)
 
-    power(fleet, "start", DOWN)
-    eventually(lambda: answers(fleet, DOWN), f"{DOWN} answers", BOOT)
+    power.start(DOWN)
     host = fleet.host(DOWN)
     for pool in pools:
         eventually(
@@ -66,9 +93,7 @@ def test_a_worker_host_and_redis_restart_and_waiting_tasks_run(
         )
     restarts = {pool: units.show(host, units.worker(pool), "NRestarts") for pool in pools}
 
-    power(fleet, "start", REDIS)
-    began = time.monotonic()
-    eventually(lambda: answers(fleet, REDIS), f"{REDIS} answers", BOOT)
+    power.start(REDIS)
     for pool in pools:
         units.until_ready(host, units.worker(pool), BOOT)
     assert {task.result(BOOT)["worker"].split("@")[1] for tasks in waiting.values() for task in tasks} == {
@@ -76,7 +101,6 @@ def test_a_worker_host_and_redis_restart_and_waiting_tasks_run(
     }
     assert running.result()["seconds"] >= 4
     assert {pool: units.show(host, units.worker(pool), "NRestarts") for pool in pools} == restarts
-    print(f"all tasks done {time.monotonic() - began:.0f} s after the start of {REDIS}")
 
     # The workers elsewhere have outlived it, and work.
     elsewhere = app.echoes(queue for queue in owners if queue not in mine)

@@ -29,7 +29,7 @@ def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def _redis_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if not shutil.which("redis-server"):
-        pytest.skip("redis-server is not installed")
+        pytest.fail("redis-server is not installed: run `make setup`")
     server = RedisServer(tmp_path_factory.mktemp("redis"), free_port())
     server.start()
     yield server

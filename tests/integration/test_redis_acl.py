@@ -7,7 +7,6 @@ What Redis refused to any of them stands in its ACL LOG, which must stay empty.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from celery.result import AsyncResult
 from templates.rendering import evaluate, render, role_variables
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server"),
     # kombu leaves its sockets to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     # Celery itself calls it for a saved group

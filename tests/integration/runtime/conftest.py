@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import _state
 from kombu import pools
 
 from celery_fleet.install import install
@@ -26,6 +27,7 @@ def record(tmp_path: Path) -> Path:
 def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], Any]]:
     """producer(environment) -> the module plainapp, imported anew, with its app installed."""
     apps = []
+    shared = set(_state._on_app_finalizers)
 
     def load(environment: Mapping[str, str]) -> Any:
         for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
@@ -42,6 +44,8 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str,
         app.backend.client.close()
         app.close()
     pools.reset()
+    # Celery gives the tasks of each app to every app made later: not those of a module that is imported anew.
+    _state._on_app_finalizers.intersection_update(shared)
 
 
 @pytest.fixture
