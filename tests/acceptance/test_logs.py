@@ -122,7 +122,7 @@ def test_no_argument_appears(app: Application, fleet: Fleet) -> None:
     eventually(dropped, "the journal tells of the unknown task")
     for host in fleet.groups["workers"]:
         told = fleet.host(host).check_output(
-            f"journalctl --no-pager --quiet --output=cat -u 'celery-*'; cat {LOGS}/*.log*"
+            f"journalctl --no-pager --quiet --output=cat -u 'celery-*'; zcat -f {LOGS}/*.log*"
         )
         assert secret not in told
 
@@ -144,7 +144,8 @@ def test_rotations_lose_no_line_and_restart_nothing(app: Application, fleet: Fle
         rotating = thread.submit(rotate)
         while not rotating.done():
             for queue in places:
-                sent[queue] += [app.echo(queue, number).id for number in range(10)]
+                sent[queue] += [app.echo(queue, number).id for number in range(8)]
+            time.sleep(0.1)
         rotating.result()
     for queue in places:
         eventually(lambda q=queue: app.waiting(q) == 0, f"{queue} is empty", 120)  # type: ignore[misc]

@@ -57,7 +57,8 @@ def test_a_text_is_counted() -> None:
 
 def test_memory_is_really_filled() -> None:
     before = allocate(0)["result"]["resident_megabytes"]
-    assert allocate(64)["result"]["resident_megabytes"] >= before + 60
+    # What earlier tests left behind may be given back meanwhile.
+    assert allocate(256)["result"]["resident_megabytes"] >= before + 200
     assert allocate(10**9)["status"] == "error"
 
 
