@@ -100,6 +100,14 @@ class Application:
         install(celery, environment)
         return cls(celery)
 
+    def close(self) -> None:
+        """Ends all connections."""
+        self.celery.backend.result_consumer.stop()
+        self.celery.backend.client.close()
+        self.celery.amqp.producer_pool.force_close_all()
+        self.celery.pool.force_close_all()
+        self.celery.close()
+
     def send(
         self, name: str, queue: str | None = None, options: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Task:

@@ -87,3 +87,11 @@ def worker(services: Services) -> WorkerFactory:
         return services.worker({**environment, **(extra or {})}, *options, **more).wait_ready()
 
     return start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """kombu leaves its sockets to the garbage collector, which finds them during whichever test comes later."""
+    here = Path(__file__).parent
+    for item in (item for item in items if here in item.path.parents):
+        for warning in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+            item.add_marker(pytest.mark.filterwarnings(f"ignore::{warning}"), append=False)
