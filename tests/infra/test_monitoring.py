@@ -113,10 +113,10 @@ def test_metrics_of_hosts_and_redis_are_there(prometheus: Prometheus, fleet: Any
     assert prometheus.query("redis_exporter_last_scrape_error") == dict.fromkeys(redis, 0)
     assert all(value > 0 for value in prometheus.query("redis_memory_max_bytes").values())
     nodes = prometheus.query('up{job="node"}')
-    assert prometheus.query("node_memory_MemTotal_bytes").keys() == nodes.keys()
+    assert prometheus.query('node_memory_MemTotal_bytes{job="node"}').keys() == nodes.keys()
     # By its state of units, Prometheus knows what systemd had to start again.
     assert (
-        prometheus.query('count by (instance) (node_systemd_unit_state{state="active"})').keys()
+        prometheus.query('count by (instance) (node_systemd_unit_state{job="node",state="active"})').keys()
         == nodes.keys()
     )
     assert prometheus.query('node_scrape_collector_success{collector="systemd"}') == dict.fromkeys(nodes, 1)
