@@ -119,4 +119,6 @@ def test_metrics_of_hosts_and_redis_are_there(prometheus: Prometheus, fleet: Any
         prometheus.query('count by (instance) (node_systemd_unit_state{job="node",state="active"})').keys()
         == nodes.keys()
     )
-    assert prometheus.query('node_scrape_collector_success{collector="systemd"}') == dict.fromkeys(nodes, 1)
+    assert prometheus.query('node_scrape_collector_success{job="node",collector="systemd"}') == dict.fromkeys(
+        nodes, 1
+    )
