@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import testinfra
@@ -21,6 +22,9 @@ from testinfra.host import Host
 TIMEOUT = 10
 """Seconds until an unreachable host is reported."""
 
+_TEMPLATING = Lock()
+"""Ansible loads its filters when they are first used, and not for several threads at once."""
+
 
 class Variables(Mapping[str, Any]):
     """Inventory variables of one host; templates are filled in one by one, as Ansible does."""
@@ -30,7 +34,8 @@ class Variables(Mapping[str, Any]):
         self._raw = templar.available_variables
 
     def __getitem__(self, name: str) -> Any:
-        return self._templar.template(self._raw[name])
+        with _TEMPLATING:
+            return self._templar.template(self._raw[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
