@@ -69,6 +69,7 @@ def traces(host: Host, pool: str) -> str:
         f"systemctl list-units --all --plain --no-legend '{unit}'",
         f"systemctl list-unit-files --no-legend '{unit}'",
         f"find /etc/systemd /run/systemd /etc/celery-fleet -path '*celery-worker@{pool}.*' -o -name '{pool}.env'",
+        # pgrep fails when it finds nothing, which is an answer here
         f"pgrep --uid celery --list-full --full -- '--hostname={pool}@' || true",
         f"find /sys/fs/cgroup -maxdepth 4 -name '{unit}'",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,6 @@ EXTRA = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
 @pytest.mark.parametrize("more", [{}, EXTRA])
 def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) -> None:
     text = render("monitoring", "prometheus.yml.j2", variables_of("monitor1", tmp_path, **more))
@@ -170,7 +168,6 @@ def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) 
     assert conf["global"].get("external_labels", {}) == more.get("monitoring_prometheus_external_labels", {})
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool")
 def test_promtool_refuses_a_bad_interval(tmp_path: Path) -> None:
     variables = variables_of("monitor1", tmp_path, monitoring_prometheus_scrape_interval="often")
     run = promtool(tmp_path / "prometheus.yml", render("monitoring", "prometheus.yml.j2", variables))
