@@ -70,6 +70,7 @@ class Script:
             self._capture_release(host, place, releases)
 
     def _capture_release(self, host: str, place: Path, releases: Path) -> None:
+        # A host without a release (Redis alone) has no such file
         about = self.fleet.ssh(host, f"cat {RELEASES}current/release.json 2>/dev/null || true").decode()
         if not about:
             return
@@ -104,6 +105,7 @@ class Script:
         """`host: unit` of every unit of the fleet that is not active."""
         idle = []
         for host, units in self.units.items():
+            # is-active fails for what is not active; the states themselves are compared
             states = self.fleet.ssh(host, f"systemctl is-active {' '.join(units)} || true").decode().split()
             idle += [f"{host}: {u} is {s}" for u, s in zip(units, states, strict=True) if s != "active"]
         return idle
