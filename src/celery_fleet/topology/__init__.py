@@ -5,6 +5,7 @@ The inventory is checked and planned with it before a run, and the workers read 
 
 from .capacity import auto_child_memory, auto_concurrency, auto_reserve
 from .document import topology_document
+from .host_queues import HostQueues, with_host_queues
 from .load import load_topology, read_document
 from .model import BeatEntry, QueueSettings, RetryPolicy, Route, TaskSettings, Topology
 from .plan import DoesNotFit, HostPlan, PoolPlan, plan_host
@@ -21,6 +22,7 @@ __all__ = [
     "BeatEntry",
     "DoesNotFit",
     "HostPlan",
+    "HostQueues",
     "InvalidTopology",
     "PoolPlan",
     "Problem",
@@ -41,4 +43,5 @@ __all__ = [
     "read_document",
     "topology_document",
     "validate_fleet",
+    "with_host_queues",
 ]

@@ -19,11 +19,16 @@ KEYS = {
     "queues": "celery_queues",
     "routes": "celery_task_routes",
     "beat": "celery_beat_schedule",
+    "delivery": "celery_delivery",
+    "recovery_timeout": "celery_recovery_timeout",
+    "dead_letter_limit": "celery_dead_letter_limit",
+    "dead_letter_age": "celery_dead_letter_age",
+    "task_index_limit": "celery_task_index_limit",
 }
 
 
 def topology_document(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `topology.json`: `version`, `app`, `default_queue`, `queues`, `routes`, `beat`.
+    """The content of `topology.json`: `version`, and the keys of KEYS.
 
     Times are seconds; `max_retries` is a number or `forever`; a soft limit or a maximum age may be null.
     Raises InvalidTopology when the variables have faults.
@@ -58,6 +63,11 @@ def as_document(topology: Topology) -> dict[str, Any]:
             }
             for name, entry in topology.beat.items()
         },
+        "delivery": topology.delivery,
+        "recovery_timeout": topology.recovery_timeout,
+        "dead_letter_limit": topology.dead_letter_limit,
+        "dead_letter_age": topology.dead_letter_age,
+        "task_index_limit": topology.task_index_limit,
     }
 
 
@@ -72,4 +82,5 @@ def _settings(settings: TaskSettings) -> dict[str, Any]:
             "max_retries": FOREVER if retry["max_retries"] is None else retry["max_retries"],
             "exceptions": list(settings.retry.exceptions),
         },
+        "max_deliveries": settings.max_deliveries,
     }

@@ -71,6 +71,19 @@ class Nullable:
 
 
 @dataclass(frozen=True)
+class Switched:
+    """`kind`, whose settings all have defaults; true is read as an empty mapping, false and null as None."""
+
+    kind: Kind
+
+    def read(self, value: object, where: Where, found: list[Problem]) -> Any:
+        word = value.lower() if isinstance(value, str) else value
+        if word is None or word is False or word == "false":
+            return None
+        return {} if word is True or word == "true" else self.kind.read(value, where, found)
+
+
+@dataclass(frozen=True)
 class Record:
     """A mapping with known keys. Reads to the given keys alone; `filled` adds the defaults."""
 

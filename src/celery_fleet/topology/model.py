@@ -21,6 +21,8 @@ class RetryPolicy:
     """Builtin names or dotted names of classes."""
     max_age: int | None
     """No retry is begun when the task is older; None: no bound."""
+    queue: str | None = None
+    """Where a task goes that is tried again; None: back to its own queue."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class TaskSettings:
     time_limit: int
     soft_time_limit: int | None
     retry: RetryPolicy
+    max_deliveries: int = 4
+    """How often a task may take the process that runs it down with it, before it is set aside."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,15 @@ class Topology:
     queues: Mapping[str, QueueSettings]
     routes: tuple[Route, ...]
     beat: Mapping[str, BeatEntry]
+    delivery: str = "atomic"
+    """atomic, or stock: how workers take messages."""
+    recovery_timeout: int = 60
+    """Seconds of silence after which the work of a worker that does not come back is given to others."""
+    dead_letter_limit: int = 10_000
+    """How many dead letters are kept, and for how many seconds."""
+    dead_letter_age: int = 30 * 86_400
+    task_index_limit: int = 100_000
+    """How many tasks the index remembers."""
 
     def settings_for(self, task_name: str) -> TaskSettings:
         """How a task is run: as the first route that matches its name says, else the default queue."""

@@ -37,6 +37,8 @@ class PoolPlan:
     """Limit of the whole service."""
     stop_policy: str
     stop_timeout: int
+    on_connection_loss: str
+    """continue or cancel: what becomes of running tasks."""
     log_level: str
     environment: Mapping[str, str]
 
@@ -130,6 +132,7 @@ def _pool_plan(
         memory_max=grant.service,
         stop_policy=pool["stop_policy"],
         stop_timeout=stop_timeout(pool, topology),
+        on_connection_loss=pool["on_connection_loss"],
         log_level=pool["log_level"],
         environment={**fleet_environment, **pool["environment"]},
     )

@@ -8,7 +8,7 @@ from .model import Topology
 from .problem import Problem, Where, location
 from .resolve import resolve
 from .units import human_duration
-from .variables import AUTO, FINISH, FLEET, GEVENT, HOST, POOL, PREFORK, SOLO
+from .variables import AUTO, CANCEL, FINISH, FLEET, GEVENT, HOST, POOL, PREFORK, SOLO
 from .work import unknown_queue
 
 Values = Mapping[str, Any]
@@ -77,6 +77,9 @@ def _process_problems(where: Where, given: Values, pool: Values) -> Iterator[Pro
             yield Problem((*where, "autoscale", "min"), what, "give a min that is at most max")
     if kind == PREFORK:
         return
+    if kind != GEVENT and pool["on_connection_loss"] == CANCEL:
+        what = f"a pool of kind {kind} cannot end a running task"
+        yield Problem((*where, "on_connection_loss"), what, "set it to continue, or set kind: prefork")
     if given.get("max_tasks_per_child") is not None:
         what = f"a pool of kind {kind} has no children to replace after {given['max_tasks_per_child']} tasks"
         yield Problem((*where, "max_tasks_per_child"), what, "remove it, or set kind: prefork")

@@ -32,6 +32,11 @@ def resolve(variables: Values) -> Topology:
             for name, entry in fleet["celery_beat_schedule"].items()
             if "task" in entry and "schedule" in entry
         },
+        delivery=fleet["celery_delivery"],
+        recovery_timeout=fleet["celery_recovery_timeout"],
+        dead_letter_limit=fleet["celery_dead_letter_limit"],
+        dead_letter_age=fleet["celery_dead_letter_age"],
+        task_index_limit=fleet["celery_task_index_limit"],
     )
 
 
@@ -41,6 +46,7 @@ def task_settings(fleet: Values, queue: str, route: Values | None = None) -> Tas
     limits = {
         "time_limit": fleet["celery_time_limit"],
         "soft_time_limit": fleet["celery_soft_time_limit"],
+        "max_deliveries": fleet["celery_max_deliveries"],
     }
     merged = ChainMap(own, filled(QUEUE, of_queue), limits)
     retry = ChainMap(own.get("retry", {}), of_queue.get("retry", {}), fleet["celery_retry"])
@@ -50,6 +56,7 @@ def task_settings(fleet: Values, queue: str, route: Values | None = None) -> Tas
         time_limit=merged["time_limit"],
         soft_time_limit=merged["soft_time_limit"],
         retry=retry_policy(retry),
+        max_deliveries=merged["max_deliveries"],
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .fields import MISSING, filled, plain
+from .host_queues import with_host_queues
 from .pools import host_pool_problems
 from .problem import Problem, Where, listed, show
 from .variables import DEFAULTS, FLEET, HOST, VARIABLES, misspelt_variables, read_variables
@@ -33,13 +34,16 @@ def validate_fleet(fleet: Mapping[str, Any]) -> list[Problem]:
     host's name. Hosts that are in none of the groups are not looked at.
     """
     groups, hosts, found = _read_fleet(plain(fleet))
+    own = with_host_queues({name: host.variables for name, host in hosts.items()}, groups["workers"])
+    hosts = {name: replace(host, variables=own.variables[name]) for name, host in hosts.items()}
+    found += own.problems
     found += _group_problems(groups)
     found += _redis_address_problems(groups["redis"], hosts)
     found += _differing_variables(hosts)
     found += _merged({name: _host_problems(host, name in groups["workers"]) for name, host in hosts.items()})
     found += _beat_problems(groups["beat"], hosts)
     found += _unconsumed_queues([hosts[name] for name in groups["workers"]])
-    return found
+    return list(dict.fromkeys(own.own_place(problem) for problem in found))
 
 
 def _host_problems(host: _Host, is_worker: bool) -> list[Problem]:

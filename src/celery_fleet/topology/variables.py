@@ -21,6 +21,7 @@ from .fields import (
     Nullable,
     Record,
     Scalar,
+    Switched,
     defaults_of,
     duration,
     number,
@@ -39,6 +40,8 @@ from .units import MIB, parse_duration
 PREFORK, THREADS, GEVENT, SOLO = "prefork", "threads", "gevent", "solo"
 FINISH, REQUEUE = "finish", "requeue"
 AUTO, FOREVER = "auto", "forever"
+ATOMIC, STOCK = "atomic", "stock"
+CONTINUE, CANCEL = "continue", "cancel"
 LEAST_CHILD_MEMORY = 64 * MIB
 
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
@@ -59,6 +62,7 @@ _PATTERN = text(
 _PRIORITY = whole("a priority", 1, 10)
 _HARD_LIMIT = duration()
 _SOFT_LIMIT = Nullable(duration())
+_DELIVERIES = whole("a number of deliveries", 1, 1000)
 
 
 def _exception(value: object) -> str:
@@ -99,10 +103,11 @@ RETRY: Fields = {
     "jitter": Field(switch("a switch"), True),
     "exceptions": Field(ListOf("exceptions", _EXCEPTION, distinct=True), ["ConnectionError", "TimeoutError"]),
     "max_age": Field(Nullable(duration()), "1d"),
+    "queue": Field(Nullable(QUEUE_NAME), None),
 }
 _RETRY = Nullable(Record("a retry policy", RETRY), instead={})
 
-# Limits and retries without a default are inherited: route <- queue <- fleet.
+# Limits, retries and deliveries without a default are inherited: route <- queue <- fleet.
 QUEUE: Fields = {
     "description": Field(Nullable(text("a description", r".*", "give a string")), ""),
     "priority": Field(_PRIORITY, 5),
@@ -110,6 +115,7 @@ QUEUE: Fields = {
     "time_limit": Field(_HARD_LIMIT),
     "soft_time_limit": Field(_SOFT_LIMIT),
     "retry": Field(_RETRY),
+    "max_deliveries": Field(_DELIVERIES),
 }
 
 ROUTE: Fields = {
@@ -119,6 +125,7 @@ ROUTE: Fields = {
     "time_limit": Field(_HARD_LIMIT),
     "soft_time_limit": Field(_SOFT_LIMIT),
     "retry": Field(_RETRY),
+    "max_deliveries": Field(_DELIVERIES),
 }
 
 AUTOSCALE: Fields = {
@@ -137,8 +144,20 @@ POOL: Fields = {
     "memory_parent": Field(size(16 * MIB), "256M"),
     "stop_policy": Field(one_of("a stop policy", FINISH, REQUEUE), FINISH),
     "stop_timeout": Field(or_word(AUTO, duration()), AUTO),
+    "on_connection_loss": Field(one_of("a word for what to do", CONTINUE, CANCEL), CONTINUE),
     "log_level": Field(one_of("a log level", "debug", "info", "warning", "error"), "info"),
     "environment": Field(Nullable(Environment(), instead={}), {}),
+}
+
+HOST_QUEUE: Fields = {
+    "queue": Field(Nullable(Record("a queue", QUEUE), instead={}), {}),
+    "pool": Field(
+        Nullable(
+            Record("a host's own pool", {key: field for key, field in POOL.items() if key != "queues"}),
+            instead={},
+        ),
+        {},
+    ),
 }
 
 BEAT: Fields = {
@@ -149,6 +168,10 @@ BEAT: Fields = {
     "queue": Field(Nullable(QUEUE_NAME), None),
 }
 
+_COMMANDS = Nullable(
+    ListOf("commands", text("a command", r"[^\0]*\S[^\0]*", "give a line of sh, such as proj-migrate --all")),
+    instead=[],
+)
 _PATH = Nullable(text("a path", r"[^\0\n]+", "give a path"))
 
 # What must be the same on every host, because all hosts share one broker and one topology.
@@ -159,9 +182,19 @@ FLEET: Fields = {
     ),
     "celery_app_source": Field(_PATH, None),
     "celery_app_requirements": Field(_PATH, None),
+    "celery_pre_deploy": Field(_COMMANDS, []),
+    "celery_post_deploy": Field(_COMMANDS, []),
+    "celery_health_task": Field(Nullable(_TASK), None),
+    "celery_health_timeout": Field(duration(), "1m"),
     "celery_time_limit": Field(_HARD_LIMIT, "30m"),
     "celery_soft_time_limit": Field(_SOFT_LIMIT, "25m"),
     "celery_retry": Field(_RETRY, {}),
+    "celery_max_deliveries": Field(_DELIVERIES, 4),
+    "celery_delivery": Field(one_of("a way of delivery", ATOMIC, STOCK), ATOMIC),
+    "celery_recovery_timeout": Field(duration(least=5), 60),
+    "celery_dead_letter_limit": Field(whole("a number of dead letters", 1, 10_000_000), 10_000),
+    "celery_dead_letter_age": Field(duration(least=60), "30d"),
+    "celery_task_index_limit": Field(whole("a number of tasks", 0, 10_000_000), 100_000),
     "celery_queues": Field(
         Named("queue", Nullable(Record("a queue", QUEUE), instead={}), QUEUE_NAME), {"celery": {}}
     ),
@@ -176,6 +209,7 @@ HOST: Fields = {
     "celery_worker_pools": Field(
         Named("pool", Record("a pool", POOL), POOL_NAME), {"default": {"queues": ["celery"]}}
     ),
+    "celery_host_queue": Field(Switched(Record("a host's own queue", HOST_QUEUE)), False),
     "celery_host_cpus": Field(or_word(AUTO, whole("a number of CPUs", 1, 4096)), AUTO),
     "celery_host_memory": Field(or_word(AUTO, size(64 * MIB)), AUTO),
     "celery_system_reserve": Field(or_word(AUTO, size(0)), AUTO),

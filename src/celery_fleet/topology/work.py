@@ -44,9 +44,21 @@ def _unknown_queues(fleet: Values, told: set[Where], default_is_given: bool) -> 
     for position, route in enumerate(fleet["celery_task_routes"]):
         if "queue" in route and route["queue"] not in queues:
             yield unknown_queue(("celery_task_routes", position, "queue"), route["queue"], queues)
+    for where, retry in _retry_policies(fleet):
+        if retry.get("queue") is not None and retry["queue"] not in queues:
+            yield unknown_queue((*where, "queue"), retry["queue"], queues)
     for name, entry in fleet["celery_beat_schedule"].items():
         if entry.get("queue") is not None and entry["queue"] not in queues:
             yield unknown_queue(("celery_beat_schedule", name, "queue"), entry["queue"], queues)
+
+
+def _retry_policies(fleet: Values) -> Iterator[tuple[Where, Values]]:
+    """The retry policies that the variables give, and where."""
+    yield ("celery_retry",), fleet["celery_retry"]
+    for name, queue in fleet["celery_queues"].items():
+        yield ("celery_queues", name, "retry"), queue.get("retry", {})
+    for position, route in enumerate(fleet["celery_task_routes"]):
+        yield ("celery_task_routes", position, "retry"), route.get("retry", {})
 
 
 def _shadowed_routes(routes: list[Values]) -> Iterator[Problem]:

@@ -78,10 +78,24 @@ QUEUES = "celery_queues"
 ROUTES = "celery_task_routes"
 BEAT = "celery_beat_schedule"
 POOLS = "celery_worker_pools"
+HOST_QUEUE = "celery_host_queue"
 
 BAD = [
     # fleet-wide variables
     bad("no app", unset("celery_app"), "celery_app", "not set"),
+    bad(
+        "delivery of a kind that is none",
+        every("celery_delivery", to="atomc"),
+        "celery_delivery",
+        "'atomc' is not a way of delivery",
+        "did you mean atomic?",
+    ),
+    bad(
+        "recovery that would take workers for dead which are not",
+        every("celery_recovery_timeout", to="2s"),
+        "celery_recovery_timeout",
+        "less than 5 s",
+    ),
     bad(
         "app is a path",
         every("celery_app", to="src/app.py"),
@@ -171,6 +185,114 @@ BAD = [
         "celery_host_cpu",
         host="worker2",
     ),
+    # deployments
+    bad(
+        "commands are one",
+        every("celery_pre_deploy", to="shop-migrate"),
+        "celery_pre_deploy",
+        "'shop-migrate' is not a list of commands",
+        "write a list",
+    ),
+    bad(
+        "command is empty",
+        every("celery_post_deploy", to=["true", " "]),
+        ("celery_post_deploy", 1),
+        "' ' is not a command",
+    ),
+    bad(
+        "health task is a pattern",
+        every("celery_health_task", to="shop.*"),
+        "celery_health_task",
+        "'shop.*' is not a name of a task",
+    ),
+    bad(
+        "health task differs between hosts",
+        one("worker1", "celery_health_task", to="shop.ping"),
+        "celery_health_task",
+        "not the same on every host",
+    ),
+    # queues of hosts
+    bad(
+        "own queue: wrong settings",
+        one("worker1", HOST_QUEUE, to={"queue": {"priority": 11}, "pool": {"queues": ["x"]}}),
+        (HOST_QUEUE, "queue", "priority"),
+        "11 is not a priority",
+        host="worker1",
+        alone=False,
+    ),
+    bad(
+        "own queue: its pool names queues",
+        one("worker1", HOST_QUEUE, to={"pool": {"queues": ["celery"]}}),
+        (HOST_QUEUE, "pool", "queues"),
+        "'queues' is not a setting of a host's own pool",
+        host="worker1",
+    ),
+    bad(
+        "own queue: settings that do not fit together",
+        one("worker1", HOST_QUEUE, to={"queue": {"time_limit": 30, "soft_time_limit": 60}}),
+        (HOST_QUEUE, "queue", "soft_time_limit"),
+        "soft_time_limit 1m is not below time_limit 30s",
+        host="worker1",
+    ),
+    bad(
+        "own queue: a pool that cannot enforce its limit",
+        one("worker1", HOST_QUEUE, to={"queue": {"time_limit": 30}, "pool": {"kind": "solo"}}),
+        (HOST_QUEUE, "pool", "kind"),
+        "cannot enforce celery_queues.worker1.time_limit (30s)",
+        host="worker1",
+        alone=False,
+    ),
+    bad(
+        "own queue: defined by hand, too",
+        both(one("worker1", HOST_QUEUE, to=True), every(QUEUES, "worker1", to={}), pool(queues=["worker1"])),
+        HOST_QUEUE,
+        "the queue 'worker1' is in celery_queues, too",
+        "settings go under queue of celery_host_queue",
+        host="worker1",
+        alone=False,
+    ),
+    bad(
+        "own queue: a pool of its name",
+        both(
+            one("worker1", HOST_QUEUE, to=True), one("worker1", POOLS, "worker1", to={"queues": ["celery"]})
+        ),
+        HOST_QUEUE,
+        "the pool 'worker1' is in celery_worker_pools, too",
+        host="worker1",
+    ),
+    bad(
+        "own queue: of a host that runs no tasks",
+        one("redis1", HOST_QUEUE, to=True),
+        HOST_QUEUE,
+        "not in the group workers",
+        "'redis1'",
+        host="redis1",
+    ),
+    bad(
+        "own queue: consumed elsewhere",
+        both(one("worker1", HOST_QUEUE, to=True), bulk_pool(queues=["bulk", "worker1"])),
+        (POOLS, "bulk", "queues", 1),
+        "that of the host worker1",
+        host="worker2",
+    ),
+    bad(
+        "own queue: a host whose name no queue can have",
+        lambda fleet: fleet.update(
+            groups={"redis": ["a b"], "workers": ["a b"]},
+            hosts={"a b": {"address": "10.0.0.1", "vars": {"celery_app": "shop", HOST_QUEUE: True}}},
+        ),
+        HOST_QUEUE,
+        "'a b' is not a name of a queue",
+        "give the host another name",
+        host="a b",
+    ),
+    bad(
+        "own queue: a word",
+        one("worker1", HOST_QUEUE, to="yes please"),
+        HOST_QUEUE,
+        "'yes please' is not the settings of a host's own queue",
+        host="worker1",
+    ),
     # queues
     bad(
         "queue is a string",
@@ -198,7 +320,8 @@ BAD = [
     queue("key misspelt", "prioritty", 3, "not a setting of a queue", "did you mean priority?"),
     queue("key of Celery", "task_time_limit", 3, "setting of Celery", "time_limit"),
     queue("key of a retry policy", "max_retries", 3, "under retry"),
-    queue("key that nothing resembles", "colour", "red", "use one of description, priority"),
+    queue("no delivery at all", "max_deliveries", 0, "0 is not a number of deliveries from 1"),
+    queue("key that nothing resembles", "colour", "red", "use one of description, max_deliveries"),
     queue("priority too high", "priority", 11, "11 is not a priority from 1 to 10"),
     queue("priority zero", "priority", 0, "0 is not a priority"),
     queue("priority is a word", "priority", "high", "'high' is not a priority"),
@@ -229,6 +352,7 @@ BAD = [
         alone=False,
     ),
     # retry policies
+    retry("its queue is not defined", "queue", "emial", "'emial' is not defined", "did you mean email?"),
     retry("key misspelt", "max_retrys", 3, "did you mean max_retries?"),
     retry("key of Celery", "retry_backoff_max", 3, "max_delay"),
     retry("negative", "max_retries", -1, "-1 is not a number of retries", "or forever"),
@@ -441,6 +565,14 @@ BAD = [
         "1m is shorter",
         "30m",
         "requeue",
+    ),
+    waiting(
+        "cancels what it cannot end",
+        {"kind": "threads", "on_connection_loss": "cancel"},
+        "on_connection_loss",
+        "a pool of kind threads cannot end a running task",
+        "continue",
+        "prefork",
     ),
     pooled("log level", {"log_level": "verbose"}, "log_level", "'verbose' is not a log level"),
     waiting(

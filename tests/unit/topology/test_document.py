@@ -28,6 +28,7 @@ RETRY = {
     "jitter": True,
     "exceptions": ["ConnectionError", "TimeoutError"],
     "max_age": 86400,
+    "queue": None,
 }
 
 
@@ -49,6 +50,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 1800,
                 "soft_time_limit": 1500,
                 "retry": RETRY,
+                "max_deliveries": 4,
             },
             "email": {
                 "priority": 3,
@@ -56,6 +58,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 60,
                 "soft_time_limit": 50,
                 "retry": RETRY,
+                "max_deliveries": 4,
             },
             "bulk": {
                 "priority": 5,
@@ -63,6 +66,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 1800,
                 "soft_time_limit": 1500,
                 "retry": {**RETRY, "max_retries": "forever", "max_age": None},
+                "max_deliveries": 4,
             },
         },
         "routes": [
@@ -73,6 +77,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 60,
                 "soft_time_limit": 50,
                 "retry": RETRY,
+                "max_deliveries": 4,
             },
             {
                 "task": "shop.email.*",
@@ -81,6 +86,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 40,
                 "soft_time_limit": 30,
                 "retry": RETRY,
+                "max_deliveries": 4,
             },
             {
                 "task": "shop.report",
@@ -89,6 +95,7 @@ def test_document_is_fully_resolved() -> None:
                 "time_limit": 1800,
                 "soft_time_limit": 1500,
                 "retry": {**RETRY, "max_retries": "forever", "max_age": None},
+                "max_deliveries": 4,
             },
         ],
         "beat": {
@@ -101,6 +108,11 @@ def test_document_is_fully_resolved() -> None:
                 "queue": "bulk",
             },
         },
+        "delivery": "atomic",
+        "recovery_timeout": 60,
+        "dead_letter_limit": 10000,
+        "dead_letter_age": 30 * 86400,
+        "task_index_limit": 100000,
     }
 
 
@@ -180,7 +192,7 @@ def changed(*path: str | int, to: Any) -> str:
         (changed("routes", 0, "queue", to="x"), ["routes[0].queue", "'x' is not defined"]),
         (changed("default_queue", to="x"), ["default_queue: the queue 'x' is not defined"]),
         (changed("beat", "clean", "schedule", to="* * *"), ["beat.clean.schedule", "3 fields"]),
-        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "5 problems"]),
+        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "10 problems"]),
     ],
 )
 def test_bad_file_is_told_with_its_name(tmp_path: Path, content: str, words: list[str]) -> None:

@@ -83,6 +83,7 @@ def test_everything_of_a_pool_is_in_its_plan() -> None:
         "memory_per_child": "2G",
         "memory_parent": "512M",
         "stop_policy": "finish",
+        "on_connection_loss": "cancel",
         "log_level": "debug",
         "environment": {"SMTP_HOST": "other", "N": 1},
     }
@@ -100,6 +101,7 @@ def test_everything_of_a_pool_is_in_its_plan() -> None:
         "memory_max": 8 * GIB + 512 * MIB,
         "stop_policy": "finish",
         "stop_timeout": 1830,
+        "on_connection_loss": "cancel",
         "log_level": "debug",
         "environment": {"SMTP_HOST": "other", "WORKERS": "4", "DEBUG": "false", "N": "1"},
     }

@@ -89,6 +89,16 @@ GOOD = {
         every("celery_task_routes", to=[]),
         lambda fleet: fleet["hosts"]["worker1"]["vars"].pop("celery_worker_pools"),
     ),
+    "queues of hosts": both(
+        one("worker1", "celery_host_queue", to=True),
+        one("worker2", "celery_host_queue", to={"queue": {"time_limit": "1m", "soft_time_limit": None}}),
+        one("redis1", "celery_host_queue", to=False),
+    ),
+    "a host with no other pool than its own": both(
+        one("worker1", "celery_host_queue", to="true"),
+        one("worker1", "celery_worker_pools", to={}),
+        bulk_pool(queues=["bulk", "celery", "email"], kind="prefork"),
+    ),
     "Redis by name": address("redis1", "redis1.example.org"),
     "Redis in the private network, IPv6": address("redis1", "fd00::1"),
     "Redis in a shared address space": address("redis1", "100.64.0.1"),

@@ -17,7 +17,7 @@ def test_defaults_are_valid() -> None:
 def test_only_what_is_required_has_no_default() -> None:
     assert set(VARIABLES) - set(DEFAULTS) == {"celery_app"}
     assert set(POOL) - set(POOL_DEFAULTS) == {"queues"}
-    assert set(QUEUE) - set(QUEUE_DEFAULTS) == {"time_limit", "soft_time_limit", "retry"}
+    assert set(QUEUE) - set(QUEUE_DEFAULTS) == {"time_limit", "soft_time_limit", "retry", "max_deliveries"}
     assert set(RETRY) == set(RETRY_DEFAULTS)
 
 
