@@ -1,0 +1,1 @@
+"""What the fleet remembers beside its queues: dead letters, the index of tasks, the audit. Redis, JSON, capped."""
