@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from celery_fleet.delivery.keys import unacked_index_key, unacked_key, unacked_mutex_key
 from celery_fleet.topology.model import Topology
 
 from .priority import STEPS
@@ -39,8 +40,10 @@ def connection_settings(
 
     A socket that stays silent is dropped after 10 s; reconnecting goes on for ever; what Redis refuses after
     a failover (READONLY) counts as a lost connection; a result that cannot be stored now is stored later.
+    `client_name` also names the node that owns what the process claims.
     """
     longest = topology.longest_limit(topology.queues.keys())
+    atomic = topology.delivery == "atomic"
     return {
         "broker_connection_retry_on_startup": True,
         "broker_connection_retry": True,
@@ -48,6 +51,7 @@ def connection_settings(
         "broker_channel_error_retry": True,
         "broker_transport_options": {
             **own_transport_options,
+            **(_own_unacked(client_name) if atomic else {}),
             "priority_steps": list(STEPS),
             # A task that runs longer than this would be delivered a second time while it runs.
             "visibility_timeout": max(_HOUR, 2 * longest),
@@ -66,4 +70,14 @@ def connection_settings(
         # A reconnect delivers running tasks again; the second run is skipped when the first has succeeded.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_deduplicate_successful_tasks": True,
+        # Tasks that run on after a reconnect stay delivered, so that their slots are counted already.
+        **({"worker_enable_prefetch_count_reduction": False} if atomic else {}),
+    }
+
+
+def _own_unacked(node: str) -> dict[str, str]:
+    return {
+        "unacked_key": unacked_key(node),
+        "unacked_index_key": unacked_index_key(node),
+        "unacked_mutex_key": unacked_mutex_key(node),
     }

@@ -39,3 +39,17 @@ def test_own_transport_options_stay_unless_the_fleet_depends_on_them():
     ]
     assert options["master_name"] == "m"
     assert options["priority_steps"] == list(range(10))
+
+
+def test_each_node_has_the_messages_that_it_claims_to_itself():
+    settings = connection_settings(make(), "pool@host", {})
+    options = settings["broker_transport_options"]
+    assert options["unacked_key"] == "unacked:pool@host"
+    assert options["unacked_index_key"] == "unacked_index:pool@host"
+    assert settings["worker_enable_prefetch_count_reduction"] is False
+
+
+def test_stock_delivery_leaves_the_keys_to_kombu():
+    settings = connection_settings(make(celery_delivery="stock"), "pool@host", {})
+    assert not [name for name in settings["broker_transport_options"] if name.startswith("unacked")]
+    assert "worker_enable_prefetch_count_reduction" not in settings
