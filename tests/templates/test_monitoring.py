@@ -133,14 +133,15 @@ def test_prometheus_listens_on_loopback(tmp_path: Path) -> None:
     ]
 
 
-def test_tasks_may_write_targets_where_there_are_workers(tmp_path: Path) -> None:
-    place = "/var/lib/celery-fleet/prometheus/targets"
+def test_tasks_may_write_targets_and_rules_where_there_are_workers(tmp_path: Path) -> None:
+    place, rules = (f"/var/lib/celery-fleet/prometheus/{name}" for name in ("targets", "rules"))
     for host, there in (("monitor1", True), ("worker1", True), ("redis1", False)):
         files = {file["dest"]: file for file in evaluate("__monitoring_files", variables_of(host, tmp_path))}
-        assert (place in files) == there
+        assert ({place, rules} <= files.keys()) == there
     conf = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables_of("monitor1", tmp_path)))
     app = next(job for job in conf["scrape_configs"] if job["job_name"] == "app")
     assert app["file_sd_configs"] == [{"files": [f"{place}/*.json"]}]
+    assert conf["rule_files"] == [f"{rules}/*.yml"]
 
 
 def promtool(path: Path, text: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ _SAID_BETTER = frozenset(
 
 # Lines that show a message whole: what is logged instead, made from the first of their values.
 _WITHOUT_BODY = {
-    consumer.UNKNOWN_TASK_ERROR: "Received a task of a name that the app does not have, dropped it: %s",
-    consumer.INVALID_TASK_ERROR: "Received a task that is not valid, dropped it: %s",
-    consumer.MESSAGE_DECODE_ERROR: "Received a message that cannot be decoded, dropped it: %r",
-    consumer.UNKNOWN_FORMAT: "Received a message that is no task, dropped it",
-    "Couldn't convert ETA %r to timestamp: %r. Task: %r": "Received a task with a bad ETA, dropped it: %r",
+    consumer.UNKNOWN_TASK_ERROR: "Received a task of a name that the app does not have, set it aside: %s",
+    consumer.INVALID_TASK_ERROR: "Received a task that is not valid, set it aside: %s",
+    consumer.MESSAGE_DECODE_ERROR: "Received a message that cannot be decoded, set it aside: %r",
+    consumer.UNKNOWN_FORMAT: "Received a message that is no task, set it aside",
+    "Couldn't convert ETA %r to timestamp: %r. Task: %r": "Received a task with a bad ETA, set it aside: %r",
 }
 
 _DISCREET = ("celery.app.trace", "celery.worker.consumer.consumer", "celery.worker.strategy", "py.warnings")

@@ -4,6 +4,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from .native import original
+
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
@@ -21,8 +23,9 @@ def notify(*lines: str, environ: Mapping[str, str] = os.environ) -> bool:
         return False
     if address.startswith("@"):  # a socket in the abstract namespace
         address = "\0" + address[1:]
+    plain_socket = original("socket", "socket")  # gevent's belongs to its hub
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        with plain_socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
             sock.sendto("\n".join(lines).encode(), address)
     except OSError:
         return False

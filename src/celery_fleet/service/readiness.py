@@ -1,40 +1,47 @@
-"""Tells systemd when the worker is ready, what it does, that it lives, and when it stops."""
+"""Tells systemd when the worker is ready, what it does, that it consumes, and when it stops."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from celery import bootsteps
 from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state as celery_state
 
+from . import consuming, native, watchdog
+from .consuming import held_queues
 from .notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
 from .state import status_line, tally
-from .watchdog import SUSPICIOUS_SILENCE, Observation, deserves_ping
+from .stop import Stop
+from .watchdog import Judge, Observation
 
 log = logging.getLogger(__name__)
 
 _PERIOD = 2.0
+_STOPPING_PERIOD = 0.25
+_PULSE = 1.0
+_PROBE_TIMEOUT = 2
+"""Seconds that the broker has for an answer."""
 
 
 class Readiness(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Worker bootstep: a daemon thread of the main process watches it from the start of its pool on."""
+    """Worker bootstep: a thread of the main process watches it from the start of its pool on."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
     label = "Readiness"
     queues: tuple[str, ...] = ()
     """What the worker must hold to be ready; set by `for_queues`."""
+    stop_timeout: float | None = None
+    """Seconds that running tasks have to end when the worker stops; None if it is not bounded."""
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._watch = Watch(worker, self.queues)
+        self._watch = Watch(worker, self.queues, self.stop_timeout)
 
     @classmethod
-    def for_queues(cls, queues: Iterable[str]) -> type["Readiness"]:
-        return type(cls.__name__, (cls,), {"queues": tuple(queues)})
+    def for_queues(cls, queues: Iterable[str], stop_timeout: float | None = None) -> type["Readiness"]:
+        return type(cls.__name__, (cls,), {"queues": tuple(queues), "stop_timeout": stop_timeout})
 
     def start(self, worker: Any) -> None:  # noqa: ARG002
         self._watch.begin()
@@ -46,77 +53,47 @@ class Readiness(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 class Watch:
-    """Watches one worker. The thread tells systemd; the main loop only answers it."""
+    """Watches one worker. The thread judges and tells systemd; the main loop only answers it."""
 
-    def __init__(self, worker: Any, queues: tuple[str, ...]) -> None:
+    def __init__(self, worker: Any, queues: tuple[str, ...], stop_timeout: float | None) -> None:
         self.worker = worker
         self.queues = queues
         self.ready = False
         self.stopping = False
         interval = watchdog_interval()
         self._period = min(_PERIOD, interval / 4) if interval else _PERIOD
-        self._answered = time.monotonic()
-        self._asked = False
+        self._answered = self._asked = self._pulse = self._has_credit_since = time.monotonic()
+        self._judge = Judge(_patience(worker))
+        self._stop = Stop(worker, stop_timeout)
         self._told = ""
 
     def begin(self) -> None:
         worker_ready.connect(self._on_ready, weak=False)
         worker_shutting_down.connect(self._on_shutting_down, weak=False)
-        threading.Thread(target=self._run, name="fleet-readiness", daemon=True).start()
+        self._stop.install()
+        if consuming.has_greenlets(self.worker):
+            self.worker.timer.call_repeatedly(_PULSE, self._beat)
+        native.start_thread(self._run)
 
     def look(self) -> None:
         """One round: ask the main loop, judge, tell systemd."""
-        observation = self._observe()
-        if not observation.connected:
-            self._forgive()
-        elif not observation.stopping:
-            self._ask()
+        now = time.monotonic()
+        observation = self._observe(now)
+        if observation.connected and not observation.stopping:
+            self._ask(now)
             if not self.ready:
                 self._announce()
-            elif observation.silence > SUSPICIOUS_SILENCE and not self._broker_answers():
-                self._forgive()
-                observation = replace(self._observe(), connected=False)
-        lines = [WATCHDOG] if deserves_ping(observation) else []
-        text = self._status(observation)
-        if text != self._told:
-            self._told = text
-            lines.append(status(text))
-        if lines:
-            notify(*lines)
+        else:
+            self._answer()
+        self._judge.look(observation, now)
+        self._tell(observation, now)
+        if observation.stopping:
+            self._stop.look(now, self.broker_answers)
+        elif self._judge.troubled_for(now) > watchdog.SUSPICIOUS_SILENCE and not self.broker_answers():
+            self._judge.forgive()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception:
-                log.exception("The worker could not be judged, so systemd is told nothing")
-            time.sleep(self._period)
-
-    def _observe(self) -> Observation:
-        consumer = self.worker.consumer
-        return Observation(
-            ready=self.ready,
-            stopping=self.stopping or _set(celery_state.should_stop) or _set(celery_state.should_terminate),
-            connected=consumer is not None and consumer.connection is not None,
-            silence=time.monotonic() - self._answered,
-            solo_task=_runs_tasks_in_main_loop(self.worker) and bool(celery_state.active_requests),
-        )
-
-    def _ask(self) -> None:
-        if not self._asked:
-            self._asked = True
-            self.worker.consumer.call_soon(self._answer)
-
-    def _answer(self) -> None:
-        self._answered = time.monotonic()
-        self._asked = False
-
-    def _forgive(self) -> None:
-        """Silence counts from now. The main loop is asked again: a reconnect makes it forget the question."""
-        self._answer()
-
-    def _broker_answers(self) -> bool:
-        options = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    def broker_answers(self) -> bool:
+        options = {"socket_timeout": _PROBE_TIMEOUT, "socket_connect_timeout": _PROBE_TIMEOUT}
         try:
             with self.worker.app.connection_for_read(transport_options=options) as connection:
                 connection.connect()
@@ -124,13 +101,66 @@ class Watch:
             return False
         return True
 
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception:
+                log.exception("The worker could not be judged, so systemd is told nothing")
+            native.sleep(min(self._period, _STOPPING_PERIOD) if self.stopping else self._period)
+
+    def _observe(self, now: float) -> Observation:
+        worker, consumer = self.worker, self.worker.consumer
+        self.stopping = self.stopping or _set(celery_state.should_stop) or _set(celery_state.should_terminate)
+        connected = consumer is not None and consumer.connection is not None
+        if not connected or self.stopping or not self.ready:
+            self._has_credit_since = now
+            return Observation(ready=self.ready, stopping=self.stopping, connected=connected)
+        wanted, held = consuming.wanted_queues(worker), held_queues(consumer)
+        # A gevent pool that is full holds up the main loop, which then has the pulse of the hub to show.
+        full = consuming.waits_for_slot(worker)
+        credit = bool(held) and not full and consuming.has_credit(consumer)
+        if not credit:
+            self._has_credit_since = now
+        return Observation(
+            answered=now - max(self._answered, self._pulse if full else 0.0),
+            occupied=consuming.main_loop_runs_task(worker),
+            lost=tuple(queue for queue in wanted if queue not in held),
+            paused=not wanted,
+            credit=credit,
+            asked=now - max(self._has_credit_since, consuming.asked_at(consumer) or 0.0) if credit else 0.0,
+            taken=celery_state.all_total_count[0],
+            holders=0 if credit else consuming.holders(worker),
+        )
+
+    def _tell(self, observation: Observation, now: float) -> None:
+        lines = [WATCHDOG] if self._judge.deserves_ping(now) else []
+        text = self._status(observation, now)
+        if text != self._told:
+            self._told = text
+            lines.append(status(text))
+        if lines:
+            notify(*lines)
+
+    def _ask(self, now: float) -> None:
+        # A reconnect makes the main loop forget the question, so it is asked again.
+        if self._answered >= self._asked or now - self._asked > watchdog.LATE:
+            self._asked = now
+            self.worker.consumer.call_soon(self._answer)
+
+    def _answer(self) -> None:
+        self._answered = time.monotonic()
+
+    def _beat(self) -> None:
+        self._pulse = time.monotonic()
+
     def _announce(self) -> None:
         """READY=1, as soon as the worker consumes from all its queues."""
         held = held_queues(self.worker.consumer)
         if held and not set(self.queues) - set(held):
             self.ready = True
-            self._answered = time.monotonic()
-            self._told = self._status(self._observe())
+            now = self._answered = time.monotonic()
+            self._told = self._status(Observation(), now)
             notify(READY, WATCHDOG, status(self._told))
 
     def _on_ready(self, **_: object) -> None:
@@ -141,10 +171,12 @@ class Watch:
 
     def _on_shutting_down(self, **_: object) -> None:
         self.stopping = True
-        self._told = self._status(self._observe())
+        now = time.monotonic()
+        self._stop.begin(now)
+        self._told = self._status(Observation(stopping=True), now)
         notify(STOPPING, status(self._told))
 
-    def _status(self, observation: Observation) -> str:
+    def _status(self, observation: Observation, now: float) -> str:
         busy = len(celery_state.active_requests)
         held = held_queues(self.worker.consumer)
         if observation.stopping:
@@ -154,19 +186,17 @@ class Watch:
         if not self.ready:
             return f"starting, queues held: {','.join(held) or 'none'}"
         line = status_line(busy, self.worker.pool.num_processes, tally.done, tally.failed, held)
-        stuck = "" if deserves_ping(observation) else f"main loop stuck for {observation.silence:.0f} s, "
-        return stuck + line
-
-
-def held_queues(consumer: Any) -> list[str]:
-    """The names of the queues that a Celery consumer takes messages from at this moment."""
-    tasks = consumer and consumer.task_consumer
-    return [queue.name for queue in tasks.queues if tasks.consuming_from(queue)] if tasks else []
+        troubled = self._judge.troubled_for(now)
+        if troubled <= watchdog.LATE:  # one moment proves little: a task has just ended, another is on its way
+            return line
+        return f"{self._judge.trouble} for {troubled:.0f} s, {line}"
 
 
 def _set(exit_code: object) -> bool:
     return exit_code is not None and exit_code is not False
 
 
-def _runs_tasks_in_main_loop(worker: Any) -> bool:
-    return type(worker.pool).__module__ == "celery.concurrency.solo"
+def _patience(worker: Any) -> float:
+    """The app may have asked Celery to wait long for a child that is lost, or that starts."""
+    waits = (worker.worker_lost_wait, worker.app.conf.worker_proc_alive_timeout)
+    return watchdog.LONGEST_SILENCE + max(0.0, *(float(wait or 0) - 10 for wait in waits))

@@ -3,7 +3,6 @@
 import logging
 import time
 import traceback
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +10,7 @@ from typing import Any
 
 from celery import signals
 from celery._state import get_current_task
-from celery.exceptions import MaxRetriesExceededError
+from celery.exceptions import MaxRetriesExceededError, WorkerLostError
 
 from celery_fleet.policy import retry
 
@@ -21,11 +20,9 @@ from .journal import cut
 log = logging.getLogger("celery_fleet.tasks")
 
 _LONGEST_REASON = 500
-_REMEMBERED_FAILURES = 1000
 _CALLERS = ("celery.app.trace", retry.__name__)
 """Modules that a task is called by, which no traceback needs to show."""
 
-_failures: OrderedDict[str, None] = OrderedDict()
 _told_of: ContextVar[Mapping[str, object] | None] = ContextVar("told_of", default=None)
 
 
@@ -54,11 +51,6 @@ def on_end(sender: Any, task_id: str, state: str | None, **_: object) -> None:
 def on_failure(
     sender: Any, task_id: str, exception: BaseException, traceback: Any = None, **_: object
 ) -> None:
-    if task_id in _failures:  # Celery tells of a hard time limit twice
-        return
-    _failures[task_id] = None
-    if len(_failures) > _REMEMBERED_FAILURES:
-        _failures.popitem(last=False)
     name = type(exception).__name__
     log.error(
         "Task failed task_id=%s exception=%s%s",
@@ -72,11 +64,13 @@ def on_failure(
 def on_retry(sender: Any, request: Any, reason: Any = None, **_: object) -> None:
     cause = getattr(reason, "exc", None)
     text = str(reason or "cancelled") if cause is None else str(cause) or type(cause).__name__
+    lost = retry.losses(request.headers)
+    attempt = request.retries + (lost if isinstance(cause, WorkerLostError) else lost + 1)
     log.warning(
         "Task retry scheduled task_id=%s reason=%s attempt=%s",
         request.id,
         one_line(text),
-        request.retries + 1,
+        attempt,
         extra={
             "fleet": {
                 **request_fields(sender, request, request.id),

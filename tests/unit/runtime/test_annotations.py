@@ -5,6 +5,7 @@ from celery import Celery, Task
 from celery.worker.request import Request
 
 from celery_fleet.policy.annotations import TaskAnnotations
+from celery_fleet.policy.routing import Router
 from celery_fleet.service.request import FleetRequest, fleet_request
 from unit.runtime.topologies import make
 
@@ -41,6 +42,24 @@ def test_the_tighter_limit_holds(app):
     assert app.tasks["gather"].soft_time_limit is None
     assert plain(app, "other", time_limit=7200, soft_time_limit=20).time_limit == 1800
     assert app.tasks["other"].soft_time_limit == 20
+
+
+def test_messages_carry_only_the_limits_that_a_call_gives(app, monkeypatch):
+    sent = []
+    annotated(app).conf.task_ignore_result = True
+    app.conf.broker_url = "memory://"
+    monkeypatch.setattr(
+        app.amqp, "send_task_message", lambda *args, **_: sent.append(args[2].headers["timelimit"])
+    )
+    plain(app, "gather", serializer="json").delay()
+    app.tasks["gather"].apply_async(time_limit=5)
+    app.send_task("gather")
+    assert sent == [[None, None], [5, None], [None, None]]
+
+
+def test_what_the_apps_configuration_gives_all_tasks_leaves_the_priority_to_the_queues(app):
+    app.conf.update(task_default_priority=5, task_annotations=[TaskAnnotations(make(), default_priority=5)])
+    assert plain(app, "one").priority is None
 
 
 def test_retries_of_the_policy_unless_the_task_says(app):
@@ -92,11 +111,37 @@ def test_the_apps_own_annotations_win(app):
     assert app.tasks["gather"].soft_time_limit == 540
 
 
-def test_builtin_tasks_of_celery_are_left_alone(app):
+def test_builtin_tasks_of_celery_only_learn_the_scale_of_priorities(app):
     annotated(app).finalize()
     cleanup = app.tasks["celery.backend_cleanup"]
     assert cleanup.time_limit is None
     assert cleanup.Request == Task.Request
+    assert cleanup.signature_from_request.__func__ is not Task.signature_from_request
+
+
+def test_a_queue_that_the_apps_own_settings_name_gives_its_limits_and_retries(app):
+    topology = make(
+        celery_task_routes=[],
+        celery_queues={"celery": {}, "own": {"time_limit": 1600, "retry": {"max_retries": 7}}},
+    )
+    router = Router(app, topology, {"report.*": {"queue": "own"}, "odd": "nowhere"})
+    app.conf.task_annotations = [TaskAnnotations(topology, settings_for=router.settings_for)]
+    assert (plain(app, "report.daily").time_limit, app.tasks["report.daily"].max_retries) == (1600, 7)
+    assert plain(app, "odd").time_limit == plain(app, "other").time_limit == 1800
+
+
+def test_a_task_that_wants_to_be_requeued_is_sent_again_and_counted(app):
+    annotated(app)
+    task = plain(app, "own", reject_on_worker_lost=True)
+    assert (task.reject_on_worker_lost, task.retry_on_worker_lost) == (False, True)
+
+
+def test_each_task_knows_its_policy(app):
+    topology = make(celery_queues={"celery": {"max_deliveries": 2}, "email": {}, "urgent": {}})
+    annotated(app, topology)
+    assert plain(app, "other").fleet_retries.max_deliveries == 2
+    assert plain(app, "mail.send").fleet_retries.max_deliveries == 4
+    assert app.tasks["mail.send"].fleet_retries.exceptions == (ConnectionError, TimeoutError)
 
 
 def test_the_request_class_is_mixed_into_the_tasks_own(app):

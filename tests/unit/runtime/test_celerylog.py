@@ -23,7 +23,7 @@ def record(message, *args, name="celery.worker.consumer.consumer", level=logging
             (KeyError("t"), "hush", {"argsrepr": "hush"}, {}),
             "name that the app does not",
         ),
-        (consumer.INVALID_TASK_ERROR, (ValueError("no id"), "hush"), "not valid, dropped it: no id"),
+        (consumer.INVALID_TASK_ERROR, (ValueError("no id"), "hush"), "not valid, set it aside: no id"),
         (
             consumer.MESSAGE_DECODE_ERROR,
             (ValueError("bad"), "json", "utf-8", "hush", "hush"),

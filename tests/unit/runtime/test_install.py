@@ -148,6 +148,46 @@ def test_what_is_not_usable_is_said_in_one_line(app, variables, change, message)
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"MAX_RETRIES": "many"}, "MAX_RETRIES: 'many' is not a number"),
+        ({"INITIAL_RETRY_DELAY": "2h"}, "with INITIAL_RETRY_DELAY of the environment has"),
+        ({"CELERY_TASK_PRIORITY_SCALE": "up"}, "CELERY_TASK_PRIORITY_SCALE: 'up' is none of"),
+    ],
+)
+def test_d1_variables_that_cannot_be_used_are_named_in_one_line(app, variables, change, message):
+    with pytest.raises(InstallError, match=message) as refused:
+        install(app, variables | change)
+    assert "\n" not in str(refused.value)
+
+
+def test_settings_that_celery_would_ignore_are_refused_in_one_line(app, variables, caplog):
+    app.conf.update(task_retry_backoff=True, task_owner="me")
+    with pytest.raises(
+        InstallError, match=r"task_retry_backoff is no setting of Celery.*: set backoff under"
+    ) as refused:
+        install(app, variables)
+    assert "\n" not in str(refused.value)
+    del app.conf.changes["task_retry_backoff"]
+    install(app, variables)
+    assert "no setting of Celery: task_owner" in caplog.text
+
+
+def test_a_retry_of_celerys_own_tasks_keeps_its_priority_though_they_were_made_before(app, variables):
+    app.finalize()
+    install(app, variables)
+    unlock = app.tasks["celery.chord_unlock"]
+    unlock.push_request(id="1", args=[], kwargs={}, delivery_info={"priority": 3}, called_directly=False)
+    assert unlock.signature_from_request().options["priority"] == 7
+
+
+def test_the_kind_of_pool_is_what_the_command_line_says(app, variables):
+    app.conf.worker_pool = "threads"
+    install(app, variables)
+    assert app.conf.worker_pool == "prefork"
+
+
+@pytest.mark.parametrize(
     ("source", "name", "message"),
     [
         ("", "", "CELERY_FLEET_APP names no app"),

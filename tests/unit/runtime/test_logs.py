@@ -6,13 +6,18 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-from celery.exceptions import MaxRetriesExceededError, Retry
+from celery.exceptions import MaxRetriesExceededError, Retry, WorkerLostError
 
 from celery_fleet.service import logs, tasklog
 from celery_fleet.service.environment import Environment
 
 REQUEST = SimpleNamespace(
-    id="abc123", delivery_info={"routing_key": "celery"}, hostname="default@h", retries=0, root_id="root"
+    id="abc123",
+    delivery_info={"routing_key": "celery"},
+    hostname="default@h",
+    retries=0,
+    root_id="root",
+    headers=None,
 )
 TASK = SimpleNamespace(name="automated_gather_creation", request=REQUEST, throws=())
 ENVIRONMENT = Environment(pool="default", release="r1")
@@ -22,7 +27,6 @@ ENVIRONMENT = Environment(pool="default", release="r1")
 def lines(caplog):
     caplog.set_level(logging.DEBUG)
     caplog.handler.setFormatter(logs.MessageFormatter())
-    tasklog._failures.clear()
 
     def read():
         return caplog.text.splitlines()
@@ -57,12 +61,11 @@ def test_what_did_not_succeed_is_told_by_its_own_line(lines, state):
     assert lines() == []
 
 
-def test_failed_once_with_the_traceback_of_the_app(lines, caplog):
+def test_failed_with_the_traceback_of_the_app(lines, caplog):
     try:
         raise TimeoutError("too late")
     except TimeoutError as error:
-        for _ in range(2):
-            tasklog.on_failure(TASK, "abc123", error, traceback=error.__traceback__)
+        tasklog.on_failure(TASK, "abc123", error, traceback=error.__traceback__)
     first, *rest = lines()
     assert first == "ERROR: Task failed task_id=abc123 exception=TimeoutError"
     assert rest[-1] == "TimeoutError: too late"
@@ -101,6 +104,21 @@ def test_arguments_are_not_told_by_exhausted_retries(lines):
 def test_retry(lines, reason, text):
     tasklog.on_retry(TASK, REQUEST, reason=reason)
     assert lines() == [f"WARNING: Task retry scheduled task_id=abc123 reason={text} attempt=1"]
+
+
+@pytest.mark.parametrize(
+    ("retries", "lost", "cause", "attempt"),
+    [
+        (0, 1, WorkerLostError("gone"), 1),
+        (2, 0, ConnectionError("no"), 3),
+        (2, 1, ConnectionError("no"), 4),
+        (2, 2, WorkerLostError("gone"), 4),
+    ],
+)
+def test_attempts_are_those_that_failed_and_those_whose_process_died(lines, retries, lost, cause, attempt):
+    request = SimpleNamespace(**{**vars(REQUEST), "retries": retries, "headers": {"fleet_lost": lost}})
+    tasklog.on_retry(TASK, request, reason=Retry(exc=cause))
+    assert lines()[0].endswith(f"attempt={attempt}")
 
 
 @pytest.mark.parametrize("terminated", [True, False])

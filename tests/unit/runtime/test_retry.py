@@ -1,14 +1,25 @@
-"""When a failed task is tried again."""
+"""When a failed task is tried again: C3, D1, P4."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_fleet.policy.retry import SINCE, exception_classes, may_retry, retry_delay, retrying, stamp_since
+from celery_fleet.policy.retry import (
+    Retries,
+    age,
+    exception_classes,
+    losses,
+    may_retry,
+    retry_delay,
+    retrying,
+    stamp_since,
+)
+from celery_fleet.store.headers import LOST, SINCE
 from celery_fleet.topology.model import RetryPolicy
 
 POLICY = RetryPolicy(
@@ -33,8 +44,27 @@ policies = st.builds(
 )
 
 
-def test_delays_grow_to_the_cap():
+def test_c3_delays_grow_to_the_cap():
     assert [retry_delay(POLICY, retries) for retries in range(6)] == [60, 120, 240, 480, 600, 600]
+
+
+def test_c3_jitter_keeps_the_delays_at_about_60_120_and_240_s():
+    jittered = replace(POLICY, jitter=True)
+    lowest = [retry_delay(jittered, retries, lambda low, _: low) for retries in range(3)]
+    highest = [retry_delay(jittered, retries, lambda _, high: high) for retries in range(3)]
+    assert (lowest, highest) == ([45, 90, 180], [60, 120, 240])
+    assert [may_retry(POLICY, retries, 0) for retries in range(4)] == [True, True, True, False]
+
+
+def test_d1_delays_are_5_10_and_20_s():
+    policy = replace(POLICY, delay=5, max_delay=3600)
+    assert [retry_delay(policy, retries) for retries in range(3)] == [5, 10, 20]
+
+
+def test_p4_a_task_is_retried_for_ever_with_growing_delays():
+    forever = replace(POLICY, max_retries=None, delay=1, max_delay=3600)
+    assert [retry_delay(forever, retries) for retries in (0, 5, 11, 12, 100_000)] == [1, 32, 2048, 3600, 3600]
+    assert may_retry(forever, 100_000, 1e9)
 
 
 @given(policies, st.integers(0, 2_000_000))
@@ -107,8 +137,8 @@ def task():
     app.close()
 
 
-def attempt(task, policy=POLICY):
-    return retrying(type(task).__dict__["run"].__func__, lambda: task, policy, (ConnectionError,))
+def attempt(task, policy=POLICY, exceptions=(ConnectionError,)):
+    return retrying(type(task).__dict__["run"].__func__, lambda: task, Retries(policy, exceptions, 4))
 
 
 def retried(task, monkeypatch, outcome=None):
@@ -147,9 +177,8 @@ def test_other_exceptions_and_decisions_of_the_task_pass(task, monkeypatch, erro
 
 def test_decisions_of_the_task_pass_even_when_every_exception_is_retried(task, monkeypatch):
     calls = retried(task, monkeypatch)
-    run = retrying(type(task).__dict__["run"].__func__, lambda: task, POLICY, (Exception,))
     with pytest.raises(Ignore):
-        run(Ignore())
+        attempt(task, exceptions=(Exception,))(Ignore())
     assert not calls
 
 
@@ -165,8 +194,46 @@ def test_the_exception_itself_when_it_may_not_be_retried(task, monkeypatch, requ
     assert not calls
 
 
-def test_a_retry_that_cannot_be_published_goes_back_to_the_queue(task, monkeypatch):
-    retried(task, monkeypatch, outcome=Reject(OSError("redis is gone"), requeue=False))
-    with pytest.raises(Reject) as refused:
-        attempt(task)(ConnectionError())
-    assert refused.value.requeue
+TIME_LIMITS = [
+    "TimeoutError",
+    "celery.exceptions.TimeoutError",
+    "celery.exceptions.SoftTimeLimitExceeded",
+    "celery.exceptions.TimeLimitExceeded",
+    "OSError",
+    "Exception",
+]
+
+
+@pytest.mark.parametrize("name", TIME_LIMITS)
+def test_p4_a_time_limit_is_retried_by_a_policy_that_names_any_kind_of_time_out(task, monkeypatch, name):
+    calls = retried(task, monkeypatch)
+    exceptions = exception_classes((name,))
+    assert Retries(POLICY, exceptions, 4).time_limits
+    with pytest.raises(Retry):
+        attempt(task, exceptions=exceptions)(SoftTimeLimitExceeded())
+    assert calls[0]["countdown"] == 60
+
+
+@pytest.mark.parametrize("name", ["ConnectionError", "ValueError"])
+def test_a_time_limit_is_a_failure_for_other_policies(task, monkeypatch, name):
+    calls = retried(task, monkeypatch)
+    exceptions = exception_classes((name,))
+    assert not Retries(POLICY, exceptions, 4).time_limits
+    with pytest.raises(SoftTimeLimitExceeded):
+        attempt(task, exceptions=exceptions)(SoftTimeLimitExceeded())
+    assert not calls
+
+
+def test_age_and_losses_are_read_from_the_headers_of_the_message():
+    assert (age(None), losses(None)) == (0.0, 0)
+    assert age({SINCE: 1.0}) > 1e9
+    assert losses({LOST: 2}) == 2
+
+
+def test_a_policy_is_exhausted_by_what_was_retried():
+    policy = Retries(replace(POLICY, max_age=60), (), 4)
+    context = {"headers": None, "retries": 3}
+    assert policy.exhausted_by(SimpleNamespace(**context))
+    assert not policy.exhausted_by(SimpleNamespace(**{**context, "retries": 2}))
+    assert policy.exhausted_by(SimpleNamespace(headers={SINCE: 1.0}, retries=1))
+    assert not policy.exhausted_by(SimpleNamespace(headers={SINCE: 1.0}, retries=0))

@@ -1,10 +1,10 @@
-"""Which queue and priority a task gets."""
+"""Which queue and priority a task gets: F2, F3, F4."""
 
 import pytest
 from celery import Celery
 from celery._state import _task_stack
 
-from celery_fleet.policy.priority import broker_priority
+from celery_fleet.policy.priority import SCALES, broker_priority, fleet_priority
 from celery_fleet.policy.routing import Router, task_queues
 from unit.runtime.topologies import make
 
@@ -18,6 +18,11 @@ def app():
 
 def test_people_count_up_and_redis_counts_down():
     assert [broker_priority(priority) for priority in (1, 5, 10)] == [9, 5, 0]
+
+
+def test_what_a_message_carries_is_read_back():
+    assert [fleet_priority(broker_priority(priority)) for priority in range(1, 11)] == list(range(1, 11))
+    assert [fleet_priority(carried) for carried in (-1, 12)] == [10, 1]
 
 
 @pytest.mark.parametrize("priority", [0, 11])
@@ -59,7 +64,7 @@ def test_the_apps_own_routes_come_after_the_topologys(app):
     router = Router(app, make(), own)
     assert router("report.daily", (), {}, {}) == {"queue": "urgent", "priority": broker_priority(10)}
     assert router("mail.send", (), {}, {}) == {"queue": "email", "priority": broker_priority(3)}
-    assert router("low.task", (), {}, {}) == {"queue": "celery", "priority": 9}
+    assert router("low.task", (), {}, {}) == {"queue": "celery", "priority": broker_priority(9)}
 
 
 def test_an_own_route_may_be_a_function(app):
@@ -71,14 +76,51 @@ def test_an_own_route_may_be_a_function(app):
     assert router("two", (), {}, {})["queue"] == "celery"
 
 
-def test_a_task_that_a_task_sends_inherits_its_priority(app):
+def test_f2_a_caller_says_1_to_10_and_it_is_translated_once(app):
+    router, options = Router(app, make()), {"priority": 9, "queue": "urgent"}
+    assert router("mail.send", (), {}, options)["priority"] == broker_priority(9)
+    assert options == {"queue": "urgent"}
+
+
+@pytest.mark.parametrize("priority", [0, 11, -1])
+def test_a_priority_that_is_not_on_the_scale_is_refused_with_what_to_do(app, priority):
+    with pytest.raises(
+        ValueError, match=r"mail.send: .* is not a priority .*CELERY_TASK_PRIORITY_SCALE=celery"
+    ):
+        Router(app, make())("mail.send", (), {}, {"priority": priority})
+
+
+def test_celery_sends_tasks_of_its_own_with_0(app):
+    assert Router(app, make())("celery.chord_unlock", (), {}, {"priority": 0})["priority"] == 9
+
+
+@pytest.mark.parametrize(("given", "carried"), [(0, 0), (9, 9), (12, 9)])
+def test_an_app_may_count_as_celery_does(app, given, carried):
+    router = Router(app, make(), {"own": {"priority": 2}}, SCALES["celery"])
+    assert router("mail.send", (), {}, {"priority": given})["priority"] == carried
+    assert router("own", (), {}, {})["priority"] == 2
+    assert router("mail.send", (), {}, {})["priority"] == broker_priority(3)
+
+
+@pytest.fixture
+def sender(app):
+    """A task that runs, with priority 9."""
+
     @app.task(name="parent", shared=False)
     def parent():
-        return Router(app, make())("mail.send", (), {}, {})
+        """Sends tasks."""
 
-    parent.push_request(delivery_info={"priority": 1}, called_directly=False)
+    parent.push_request(delivery_info={"priority": broker_priority(9)}, called_directly=False)
     _task_stack.push(app.tasks["parent"])
-    try:
-        assert parent.run() == {"queue": "email", "priority": 1}
-    finally:
-        _task_stack.pop()
+    yield parent
+    _task_stack.pop()
+
+
+def test_f3_a_task_that_a_task_sends_inherits_its_priority(app, sender):
+    router = Router(app, make(), {"own": {"priority": 2}})
+    assert router("mail.send", (), {}, {}) == {"queue": "email", "priority": broker_priority(9)}
+    assert router("own", (), {}, {})["priority"] == broker_priority(9)
+
+
+def test_f2_a_caller_overrides_what_would_be_inherited(app, sender):
+    assert Router(app, make())("mail.send", (), {}, {"priority": 2})["priority"] == broker_priority(2)

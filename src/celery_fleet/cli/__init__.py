@@ -1,0 +1,1 @@
+"""The operator's command `fleet`: looks at the fleet and acts on it, from any of its hosts."""

@@ -1,0 +1,5 @@
+"""`python -m celery_fleet.cli`: the same as `fleet`."""
+
+from .main import fleet
+
+fleet()
