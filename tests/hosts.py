@@ -19,6 +19,9 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from testinfra.host import Host
 
+from celery_fleet.topology import DEFAULTS, with_host_queues
+from celery_fleet.topology.fields import plain
+
 TIMEOUT = 10
 """Seconds until an unreachable host is reported."""
 
@@ -56,6 +59,20 @@ class Fleet:
     def variables(self, name: str) -> Variables:
         """What the inventory says about the host `name`."""
         return Variables(self.templars[name])
+
+    def pools(self, name: str) -> dict[str, dict[str, Any]]:
+        """The pools of the host `name`: those that it names, and that of its own queue."""
+        wanted = ("celery_worker_pools", "celery_host_queue")
+        given = {
+            host: plain({key: self.variables(host)[key] for key in wanted if key in self.variables(host)})
+            for host in self.groups["workers"]
+        }
+        pools: dict[str, dict[str, Any]] = (
+            with_host_queues(given, list(given))
+            .variables[name]
+            .get("celery_worker_pools", DEFAULTS["celery_worker_pools"])
+        )
+        return pools
 
     def host(self, name: str) -> Host:
         """Testinfra's view of the host `name`, as root."""

@@ -65,6 +65,9 @@ def cases(settings: Settings) -> list[Case]:
         groups = [{"targets": _names(settings.demo_targets), "labels": {"server": server}}]
         kwargs = {"server": server, "job": "demo", "groups": groups}
         found.append(Case("promgen.tasks.write_targets", kwargs, queue=server))
+        rules = [{"record": "demo:up:sum", "expr": "sum(up)"}]
+        kwargs = {"server": server, "name": "demo", "groups": [{"name": "demo", "rules": rules}]}
+        found.append(Case("promgen.tasks.write_rules", kwargs, queue=server))
     return found
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -11,8 +11,13 @@ from typing import BinaryIO
 from taskapp.errors import TransientError
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `content` in one step; its directory is made if need be."""
+def write_atomically(
+    path: Path, content: bytes, mode: int = 0o644, check: Callable[[Path], None] = lambda _: None
+) -> None:
+    """Replace `path` by `content` in one step; its directory is made if need be.
+
+    `check` is given the file before it gets its name; when it raises, `path` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
@@ -22,6 +27,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
             part.flush()
             os.fchmod(part.fileno(), mode)
             os.fsync(part.fileno())
+            check(Path(part.name))
             Path(part.name).replace(path)
         except BaseException:
             Path(part.name).unlink(missing_ok=True)

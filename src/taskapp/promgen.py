@@ -1,9 +1,12 @@
-"""Prometheus targets of a server, and alert notifications."""
+"""Prometheus targets and rules of a server, and alert notifications."""
 
 import hashlib
 import json
 import re
+import shutil
 import socket
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +34,9 @@ def _address(value: str) -> str:
 
 
 Target = Annotated[str, AfterValidator(_address)]
+Duration = Annotated[str, Field(pattern=r"^([0-9]+(ms|[smhdwy]))+$")]
+PROMTOOL_TIMEOUT = 20
+"""Seconds."""
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 
 
@@ -43,6 +49,29 @@ class TargetGroup(BaseModel):
     labels: dict[LabelName, str] = {}
 
 
+class Rule(BaseModel):
+    """A recording or an alerting rule; its expression is checked by promtool."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expr: Annotated[str, Field(min_length=1, max_length=10_000)]
+    record: Line | None = None
+    alert: Line | None = None
+    for_: Duration | None = Field(default=None, alias="for")
+    labels: dict[LabelName, str] = {}
+    annotations: dict[LabelName, str] = {}
+
+
+class RuleGroup(BaseModel):
+    """Rules that are evaluated one after the other: one group of a Prometheus rule file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Line
+    interval: Duration | None = None
+    rules: list[Rule]
+
+
 @operation("promgen.tasks.write_targets")
 def write_targets(_self: Any, server: Name, job: Name, groups: list[TargetGroup]) -> dict[str, Any]:
     """Write the targets of a job to `<targets_dir>/<job>.json` on this host and have Prometheus reload.
@@ -50,25 +79,69 @@ def write_targets(_self: Any, server: Name, job: Name, groups: list[TargetGroup]
     The task belongs to the queue named after `server` (see `send_to_server`). Only valid groups are ever
     written; when Prometheus does not accept the reload, the previous file comes back.
     """
-    settings = current()
-    path = settings.targets_dir / f"{job}.json"
     content = json.dumps([group.model_dump() for group in groups], indent=2, sort_keys=True).encode() + b"\n"
+    changed = give_to_prometheus(current().targets_dir / f"{job}.json", content)
+    return {"server": server, "targets": sum(len(group.targets) for group in groups), **changed}
+
+
+@operation("promgen.tasks.write_rules")
+def write_rules(_self: Any, server: Name, name: Name, groups: list[RuleGroup]) -> dict[str, Any]:
+    """Write rules to `<rules_dir>/<name>.yml` on this host and have Prometheus reload.
+
+    The task belongs to the queue named after `server`. Only what promtool accepts is ever written; when
+    Prometheus does not accept the reload, the previous file comes back.
+    """
+    settings = current()
+    document = {"groups": [group.model_dump(by_alias=True, exclude_defaults=True) for group in groups]}
+    content = json.dumps(document, indent=2).encode() + b"\n"  # JSON is YAML
+    changed = give_to_prometheus(
+        settings.rules_dir / f"{name}.yml", content, lambda part: check_rules(settings.promtool, part)
+    )
+    return {"server": server, "rules": sum(len(group.rules) for group in groups), **changed}
+
+
+def check_rules(promtool: str, path: Path) -> None:
+    """`FatalError` when promtool does not accept the rules of a file, or is not there."""
+    program = shutil.which(promtool)
+    if program is None:
+        raise FatalError(f"{promtool} is not installed on this host, and rules are not written unchecked")
+    try:
+        run = subprocess.run(  # noqa: S603 - the program is the operator's choice, the file is ours
+            [program, "check", "rules", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=PROMTOOL_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(f"promtool took longer than {PROMTOOL_TIMEOUT} s") from error
+    if run.returncode:
+        reason = " ".join((run.stdout + run.stderr).replace(str(path), path.name).split())
+        raise FatalError(f"promtool refused the rules: {reason[:500]}")
+
+
+def give_to_prometheus(
+    path: Path, content: bytes, check: Callable[[Path], None] = lambda _: None
+) -> dict[str, Any]:
+    """Write a file of Prometheus' configuration, if it is another one, and have Prometheus reload.
+
+    `check` sees the file before it lands. When Prometheus refuses the reload, the previous file comes back.
+    """
+    url, timeout = current().prometheus_reload_url, current().http_timeout
     previous = path.read_bytes() if path.exists() else None
     if content != previous:
-        write_atomically(path, content)
-    if settings.prometheus_reload_url is not None:
+        write_atomically(path, content, check=check)
+    if url is not None:
         try:
-            reload_prometheus(settings.prometheus_reload_url, settings.http_timeout)
+            reload_prometheus(url, timeout)
         except (FatalError, TransientError):
             restore(path, previous)
             raise
     return {
-        "server": server,
         "host": socket.gethostname(),
         "path": str(path),
-        "targets": sum(len(group.targets) for group in groups),
         "changed": content != previous,
-        "reloaded": settings.prometheus_reload_url is not None,
+        "reloaded": url is not None,
     }
 
 

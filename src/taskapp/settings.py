@@ -71,6 +71,10 @@ class Settings(BaseModel):
     """Where `promgen.tasks.notify` posts when the call names no URL."""
     prometheus_targets_dir: Path | None = None
     """Directory that Prometheus reads with `file_sd_configs`. Unset: `<state_dir>/targets`."""
+    prometheus_rules_dir: Path | None = None
+    """Directory that Prometheus reads as `rule_files: [<directory>/*.yml]`. Unset: `<state_dir>/rules`."""
+    promtool: str = "promtool"
+    """The program that checks rules before Prometheus is given them."""
     prometheus_reload_url: HttpUrl | None = None
     """Reload endpoint, such as `http://localhost:9090/-/reload`. Unset: Prometheus is not told."""
 
@@ -107,6 +111,11 @@ class Settings(BaseModel):
     def targets_dir(self) -> Path:
         """The directory of Prometheus target files."""
         return self.prometheus_targets_dir or self.state_dir / "targets"
+
+    @property
+    def rules_dir(self) -> Path:
+        """The directory of Prometheus rule files."""
+        return self.prometheus_rules_dir or self.state_dir / "rules"
 
 
 def current() -> Settings:

@@ -109,11 +109,15 @@ class Application:
         self.celery.close()
 
     def send(
-        self, name: str, queue: str | None = None, options: Mapping[str, Any] | None = None, **kwargs: Any
+        self, name: str, /, queue: str | None = None, options: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Task:
         """A task, to the queue that its route says or to `queue`, with options of Celery's `apply_async`."""
         where = {"queue": queue} if queue else {}
         return Task(self.celery.send_task(name, kwargs=kwargs, **where, **(options or {})).id, self)
+
+    def task(self, task_id: str) -> Task:
+        """A task that somebody else sent."""
+        return Task(task_id, self)
 
     def echo(self, queue: str, value: Any = None) -> Task:
         """A task that tells who runs it."""

@@ -84,7 +84,7 @@ def owners(fleet: Fleet) -> dict[str, tuple[str, str]]:
     return {
         queue: (host, pool)
         for host in fleet.groups["workers"]
-        for pool, settings in fleet.variables(host)["celery_worker_pools"].items()
+        for pool, settings in fleet.pools(host).items()
         for queue in settings["queues"]
     }
 

@@ -33,9 +33,8 @@ def environment(host: Host, pool: str) -> dict[str, str]:
     return {key: value.strip('"') for key, value in (line.split("=", 1) for line in lines)}
 
 
-def test_pools_are_those_of_the_inventory(pools: list[str], variables: Any) -> None:
-    wanted = variables.get("celery_worker_pools", {"default": {}})
-    assert sorted(pools) == sorted(wanted)
+def test_pools_are_those_of_the_inventory(pools: list[str], fleet: Any, hostname: str) -> None:
+    assert sorted(pools) == sorted(fleet.pools(hostname))
 
 
 def test_pools_are_up_and_ready(host: Host, pools: list[str]) -> None:

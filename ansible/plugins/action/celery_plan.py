@@ -10,7 +10,14 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin_utils"))
 from fleet_inventory import Inventory  # also puts src/ on the path
-from celery_fleet.topology import DoesNotFit, InvalidTopology, plan_host, topology_document
+from celery_fleet.topology import (
+    DEFAULTS,
+    DoesNotFit,
+    InvalidTopology,
+    parse_duration,
+    plan_host,
+    topology_document,
+)
 
 MEBIBYTE = 1024 * 1024
 SUPPORTED = {"12": "bookworm", "13": "trixie"}
@@ -32,9 +39,10 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": message}
 
         inventory = Inventory(self._templar, task_vars)
-        groups, addresses, variables = inventory.groups, inventory.addresses(), inventory.variables(host)
+        groups, addresses = inventory.groups, inventory.addresses()
         own = [name for name, members in groups.items() if host in members]
         try:
+            variables = inventory.expanded(host)
             plan = plan_host(
                 variables,
                 name=host,
@@ -53,7 +61,15 @@ class ActionModule(ActionBase):
             "app": {
                 "name": variables["celery_app"],
                 "source": source,
-                "requirements": variables.get("celery_app_requirements") or f"{source}/requirements.txt",
+                "requirements": variables.get("celery_app_requirements"),
+            },
+            "deploy": {
+                "before": variables.get("celery_pre_deploy") or [],
+                "after": variables.get("celery_post_deploy") or [],
+                "health_task": variables.get("celery_health_task"),
+                "health_timeout": parse_duration(
+                    variables.get("celery_health_timeout", DEFAULTS["celery_health_timeout"])
+                ),
             },
             "groups": own,
             "hosts": groups,

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin_utils"))
 from fleet_inventory import Inventory  # also puts src/ on the path
 from celery_fleet.topology import Problem, validate_fleet
 
+SOURCE = "set celery_app_source to its directory, its wheel, its sdist or its git repository"
+
 
 class ActionModule(ActionBase):
     """Takes no arguments: the whole inventory is what it looks at. Run it once, for all hosts."""
@@ -33,6 +35,11 @@ class ActionModule(ActionBase):
                 "msg": f"The inventory cannot be read; no host was touched.\n{error}",
             }
         problems = validate_fleet({"groups": inventory.groups, "hosts": hosts})
+        problems += [
+            Problem(("celery_app",), "celery_app_source is not set, where this app would come from", SOURCE)
+            for host in list(hosts.values())[:1]
+            if not host["vars"].get("celery_app_source")
+        ]
         if problems:
             lines = list(dict.fromkeys(self._line(inventory, problem) for problem in problems))
             count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"

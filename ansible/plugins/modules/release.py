@@ -28,6 +28,7 @@ options:
   app: {description: The module of the Celery app; it is imported as a trial before the switch., type: str}
   user: {description: The trial import runs as this user., type: str}
   keep: {description: How many releases stay on the host., type: int, default: 3}
+  activate: {description: Whether to switch to it; if not C(switch) tells whether to., type: bool, default: true}
   rollback: {description: Switch to a release that is already there., type: bool, default: false}
 """
 
@@ -162,11 +163,12 @@ def main() -> None:
             "app": {"type": "str"},
             "user": {"type": "str"},
             "keep": {"type": "int", "default": 3},
+            "activate": {"type": "bool", "default": True},
             "rollback": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    want, archive = module.params["id"], module.params["archive"]
+    want, archive, activate = module.params["id"], module.params["archive"], module.params["activate"]
     releases = Releases(Path(module.params["root"]))
     before = releases.current()
     if module.params["rollback"]:
@@ -183,8 +185,10 @@ def main() -> None:
         if not present:
             os.makedirs(releases.directory, exist_ok=True)
             install(module, releases, want, archive)
-        if before != want:
+        if before != want and activate:
             releases.activate(want)
+    if before != want and not activate:
+        module.exit_json(changed=not present, id=want, switch=True)
     removed = releases.prunable(module.params["keep"], want) if present or not module.check_mode else []
     for release in removed:
         if not module.check_mode:
@@ -192,6 +196,8 @@ def main() -> None:
     module.exit_json(
         changed=not present or before != want or bool(removed),
         changed_files=[str(releases.current_link)] if before != want else [],
+        id=want,
+        switch=False,
         current=want,
         previous=before,
         removed=removed,

@@ -16,6 +16,8 @@ _SOURCE = Path(__file__).resolve().parents[3] / "src"
 if str(_SOURCE) not in sys.path:
     sys.path.insert(0, str(_SOURCE))
 
+from celery_fleet.topology import InvalidTopology, with_host_queues  # noqa: E402
+
 GROUPS = ("redis", "workers", "beat", "monitoring")
 PREFIXES = ("celery_", "redis_")
 OWN_FACTS = ("celery_plan",)
@@ -57,7 +59,19 @@ class Inventory:
 
     def variables(self, host: str) -> dict[str, Any]:
         """A host's own `celery_*` and `redis_*` variables, templated."""
-        return {**REFERENCE_APP, **self._values(host)}
+        own = self._values(host)
+        return own if own.get("celery_app") else {**REFERENCE_APP, **own}
+
+    def expanded(self, host: str) -> dict[str, Any]:
+        """A host's own variables, and the queues and the pool that `celery_host_queue` of the hosts stands for.
+
+        Raises InvalidTopology when a queue cannot be made.
+        """
+        hosts = {name: self._values(name, ["celery_host_queue"]) for name in self.hosts}
+        own = with_host_queues({**hosts, host: self.variables(host)}, self.groups["workers"])
+        if own.problems:
+            raise InvalidTopology(own.problems, "the inventory")
+        return dict(own.variables[host])
 
     def value(self, host: str, name: str, default: Any = None) -> Any:
         """One variable of a host, templated."""

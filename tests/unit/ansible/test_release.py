@@ -84,3 +84,16 @@ def test_refuses_an_archive_for_another_python(tmp_path: Path) -> None:
     assert answer["failed"]
     assert "built for Python 2.7.18" in answer["msg"]
     assert not (tmp_path / "root" / "releases" / "x").exists()
+
+
+def test_switches_only_when_it_is_asked_to(tmp_path: Path, releases: Any) -> None:
+    installed(releases, "a", "b")
+    releases.activate("a")
+    told = run("release", root=str(tmp_path), id="b", activate=False)
+    assert (told["changed"], told["switch"], told["id"]) == (False, True, "b")
+    assert releases.current() == "a"
+    told = run("release", root=str(tmp_path), id="a", activate=False)
+    assert (told["changed"], told["switch"], told["id"]) == (False, False, "a")
+    assert run("release", root=str(tmp_path), id="new", activate=False)["missing"]
+    told = run("release", root=str(tmp_path), id="new", activate=False, check=True)
+    assert (told["changed"], told["switch"]) == (True, True)

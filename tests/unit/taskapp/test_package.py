@@ -22,6 +22,7 @@ TASKS = {
     "afirgen_tasks.reports.generate_pdf",
     "automated_gather_creation",
     "promgen.tasks.notify",
+    "promgen.tasks.write_rules",
     "promgen.tasks.write_targets",
     "taskapp.applications.check_all_active",
     "taskapp.applications.check_health",

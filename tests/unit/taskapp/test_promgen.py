@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from taskapp import promgen
 from taskapp.app import app
 from taskapp.errors import FatalError
-from taskapp.promgen import Target, notify, send_to_server, write_targets
+from taskapp.promgen import Target, notify, send_to_server, write_rules, write_targets
 
 GOOD = [
     {
@@ -75,6 +75,59 @@ def test_a_refused_reload_brings_the_previous_file_back(
     monkeypatch.setattr(promgen, "reload_prometheus", lambda *_: (_ for _ in ()).throw(FatalError("refused")))
     assert write_targets("monitor1", "node", GOOD) == {"status": "error", "message": "refused"}
     assert (json.loads(targets.read_text()) if targets.exists() else None) == before
+
+
+UP = {"alert": "Down", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
+RULES = [{"name": "node", "interval": "30s", "rules": [UP, {"record": "up:sum", "expr": "sum(up)"}]}]
+BAD_RULES = [
+    [{"name": "node", "rules": [{**UP, "expr": "up =="}]}],
+    [{"name": "node", "rules": [{**UP, "expr": "no_such_function(up)"}]}],
+    [{"name": "node", "rules": [{**UP, "record": "up:sum"}]}],
+    [{"name": "node", "rules": [{"expr": "up"}]}],
+    [{"name": "node", "rules": [{**UP, "for": "a while"}]}],
+    [{"name": "node", "rules": [{**UP, "lables": {}}]}],
+    [{"name": "node", "rules": []}, {"name": "node", "rules": []}],
+    [{"rules": []}],
+    "groups: []",
+]
+
+
+@pytest.fixture
+def rules(state_dir: Path) -> Path:
+    return state_dir / "rules" / "node.yml"
+
+
+def test_rules_are_written_as_prometheus_reads_them(rules: Path) -> None:
+    """P2"""
+    result = write_rules("monitor1", "node", RULES)["result"]
+    assert (result["path"], result["rules"], result["changed"]) == (str(rules), 2, True)
+    assert json.loads(rules.read_text()) == {"groups": RULES}
+    assert rules.stat().st_mode & 0o777 == 0o644
+    assert write_rules("monitor1", "node", RULES)["result"]["changed"] is False
+
+
+@pytest.mark.parametrize("groups", BAD_RULES)
+def test_bad_rules_never_replace_good_ones(groups: Any, rules: Path) -> None:
+    """P2"""
+    write_rules("monitor1", "node", RULES)
+    assert write_rules("monitor1", "node", groups)["status"] == "error"
+    assert json.loads(rules.read_text()) == {"groups": RULES}
+    assert [path.name for path in rules.parent.iterdir()] == ["node.yml"]
+
+
+def test_rules_are_not_written_unchecked(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKAPP_PROMTOOL", "no-such-promtool")
+    answer = write_rules("monitor1", "node", RULES)
+    assert "no-such-promtool is not installed" in answer["message"]
+    assert not rules.exists()
+
+
+def test_rules_that_prometheus_refuses_are_taken_back(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rules("monitor1", "node", RULES)
+    monkeypatch.setenv("TASKAPP_PROMETHEUS_RELOAD_URL", "http://localhost:9/-/reload")
+    monkeypatch.setattr(promgen, "reload_prometheus", lambda *_: (_ for _ in ()).throw(FatalError("refused")))
+    assert write_rules("monitor1", "node", [])["message"] == "refused"
+    assert json.loads(rules.read_text()) == {"groups": RULES}
 
 
 @given(st.from_regex(r"[a-z]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True), st.integers(-10, 70_000))
