@@ -10,8 +10,10 @@ INVENTORY ?= inventories/local
 TESTBED ?= local
 SCENARIO ?= default
 HOST ?=
+# Hosts made of namespaces and their network need root.
+as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration molecule bench-converge lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks chaos lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,11 +46,20 @@ unit: setup     ## fast tests: pure functions, templates, role specifications
 integration: setup  ## tests with a real Redis server and real workers on this machine
 	@pytest tests/integration
 
+contract: setup  ## facts about Celery and Redis that the fleet relies on, against the pinned versions
+	@pytest tests/contract
+
 molecule: setup images  ## a fleet from nothing to removed: make molecule SCENARIO=default
 	@molecule test --no-command-borders --scenario-name $(SCENARIO) </dev/null
 
 bench-converge: setup images  ## how long a converge takes, as a ratio to a plain shell script
 	@python tests/bench/converge.py
+
+bench-tasks: setup  ## what a task costs, as a ratio to stock Celery on the same Redis; QUICK=1 only tries it
+	@python tests/bench/tasks.py $(if $(QUICK),--quick)
+
+chaos: setup    ## tasks flow while workers and Redis are killed, frozen and cut off: none is lost; QUICK=1, SEED=n
+	@$(as_root) .venv/bin/python tests/chaos $(if $(QUICK),--quick) $(if $(SEED),--seed=$(SEED))
 
 lock: setup     ## renews the locked requirements from their .in files; UPGRADE=1 takes newer versions
 	@scripts/lock $(if $(UPGRADE),--upgrade)

@@ -61,7 +61,7 @@ class RedisServer:
     def start(self) -> None:
         self.password_file.write_text(f"{PASSWORD}\n")
         (self.directory / "users.acl").write_text(
-            f"user default off\nuser {USER} on >{PASSWORD} ~* &* +@all\n"
+            f"user default off resetpass ~* &* +@all\nuser {USER} on >{PASSWORD} ~* &* +@all\n"
         )
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery, chain, chord, group
+from celery import Celery, _state, chain, chord, group
 from celery.result import AsyncResult
+from kombu import pools
+from kombu.transport import TRANSPORT_ALIASES, _transport_cache
 
+from integration.support import SRC
 from templates.rendering import evaluate, render, role_variables
 
 pytestmark = [
@@ -45,6 +48,9 @@ def make(user):
         worker_enable_remote_control=True, worker_concurrency=2,
     )
 
+    if os.environ["ACL_DELIVERY"] == "atomic":
+        atomic(app, user)
+
     @app.task(name="add")
     def add(x, y): return x + y
 
@@ -66,6 +72,17 @@ def make(user):
         time.sleep(seconds)
 
     return app
+
+def atomic(app, user):
+    from celery_fleet.delivery import results, transport
+    from celery_fleet.delivery.keys import unacked_index_key, unacked_key
+    from celery_fleet.delivery.ownership import Ownership, Policy
+    from celery_fleet.delivery.restore import Rules
+    transport.use()
+    app.loader.override_backends = results.SCHEMES
+    app.conf.broker_transport_options.update(
+        unacked_key=unacked_key(user), unacked_index_key=unacked_index_key(user))
+    app.steps["consumer"].add(Ownership.by(Policy(user, 60, Rules())))
 
 if "ACL_USER" in os.environ:
     app = make(os.environ["ACL_USER"])
@@ -148,11 +165,17 @@ def wait_for(condition: Any, timeout: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+@pytest.fixture(scope="module", params=["atomic", "stock"])
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Once for each way in which tasks can be delivered."""
+    aliases = dict(TRANSPORT_ALIASES)
+    os.environ["ACL_DELIVERY"] = request.param
     broker = Broker(tmp_path_factory.mktemp("acl"))
     yield broker
     broker.stop()
+    TRANSPORT_ALIASES.update(aliases)
+    _transport_cache.clear()
+    del os.environ["ACL_DELIVERY"]
 
 
 def celery(broker: Broker, user: str, *arguments: str, log: str = "") -> subprocess.Popen[bytes]:
@@ -161,7 +184,9 @@ def celery(broker: Broker, user: str, *arguments: str, log: str = "") -> subproc
         return subprocess.Popen(
             command,
             cwd=broker.directory,
-            env=os.environ | broker.environment(user) | {"PYTHONPATH": str(broker.directory)},
+            env=os.environ
+            | broker.environment(user)
+            | {"PYTHONPATH": os.pathsep.join((str(SRC), str(broker.directory)))},
             stdout=output,
             stderr=output,
         )
@@ -171,8 +196,10 @@ def celery(broker: Broker, user: str, *arguments: str, log: str = "") -> subproc
 def client(broker: Broker) -> Iterator[Celery]:
     """The app as a program that sends tasks sees it, with a worker behind it."""
     worker = celery(broker, "worker", "worker", "-E", "-Q", "celery,email", "-n", "acl@here", "-l", "info")
+    finalizers = set(_state._on_app_finalizers)
     os.environ.update(broker.environment())
     sys.path.insert(0, str(broker.directory))
+    sys.modules.pop("fleetacl", None)
     import fleetacl  # noqa: PLC0415
 
     app = fleetacl.make("client")
@@ -184,6 +211,8 @@ def client(broker: Broker) -> Iterator[Celery]:
     worker.terminate()
     worker.wait(20)
     app.close()
+    _state._on_app_finalizers.intersection_update(finalizers)  # what each app made later would get, too
+    pools.reset()
     sys.path.remove(str(broker.directory))
 
 
@@ -236,7 +265,7 @@ def test_retry_and_eta(client: Celery) -> None:
 
 
 def test_revoke(client: Celery) -> None:
-    waiting = client.tasks["add"].apply_async((1, 1), countdown=3600)
+    waiting = client.tasks["add"].apply_async((1, 1), countdown=9)  # a worker holds what is due so soon
     wait_for(lambda: any((client.control.inspect(timeout=1).scheduled() or {}).values()))
     waiting.revoke()
     wait_for(lambda: waiting.state == "REVOKED")
@@ -311,6 +340,8 @@ def test_a_worker_that_comes_back(client: Celery, broker: Broker) -> None:
         ("client", "DEL celery"),
         ("client", "LRANGE email 0 -1"),
         ("client", "FLUSHDB"),
+        ("client", "ZREM fleet:parked x"),
+        ("client", "HSET fleet:leases x y"),
         ("client", "SET fleet:audit 1"),
         ("client", "HGETALL unacked:here"),
         ("beat", "SET celery-task-meta-1 1"),
@@ -328,6 +359,15 @@ def test_what_is_not_allowed(broker: Broker, user: str, command: str) -> None:
         connection.execute_command(*command.split())
     connection.close()
     assert [entry["username"] for entry in broker.refused()] == [user]
+
+
+def test_a_script_may_do_no_more_than_its_user(broker: Broker) -> None:
+    """The keys of a script need both rights, so that a producer may wake who waits; it still cannot read a queue."""
+    with broker.as_user("client") as connection:
+        for command in ("'RPOP'", "'LRANGE'", "'DEL'"):
+            with pytest.raises(redis.ResponseError, match=r"can't (access|run)"):
+                connection.eval(f"return redis.call({command}, KEYS[1], 0, -1)", 1, "celery")
+    assert {entry["context"] for entry in broker.refused()} == {"lua"}
 
 
 def test_transactions_and_scripts_survive_a_crash(tmp_path: Path) -> None:

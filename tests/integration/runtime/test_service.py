@@ -17,8 +17,8 @@ from unit.runtime.journal_reader import read
 STUCK = """
 import time
 from celery.signals import worker_ready
-from celery_fleet.service import readiness, watchdog
-readiness.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 0.5, 1.5
+from celery_fleet.service import watchdog
+watchdog.LATE, watchdog.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 0.5, 0.5, 1
 
 @worker_ready.connect(weak=False)
 def get_stuck(sender, **_):
@@ -59,7 +59,8 @@ def test_ready_only_when_it_consumes(environment, producer, services, own_redis_
     own_redis_server.start()
     worker.wait_ready()
     with own_redis_server.client() as client:
-        assert any(each["cmd"] == "brpop" for each in client.client_list())
+        reads = {"brpop", "blpop", "eval", "evalsha"}
+        eventually(lambda: any(each["cmd"] in reads for each in client.client_list()), what="a read")
 
     # A worker that waits for its broker is alive, and goes on when it is back.
     own_redis_server.stop()
@@ -131,7 +132,7 @@ def test_not_ready_when_a_queue_is_missing(environment, services):
 
 def test_no_ping_when_the_main_loop_is_stuck(environment, services):
     worker = services.worker(environment(), python=changed(STUCK)).wait_ready()
-    eventually(lambda: "main loop stuck" in worker.notifications.status, what="the verdict")
+    eventually(lambda: "main loop stuck for 3 s" in worker.notifications.status, what="the verdict")
     pings = worker.notifications.count("WATCHDOG=1")
     time.sleep(1)
     assert worker.notifications.count("WATCHDOG=1") == pings
@@ -168,6 +169,7 @@ def test_the_password_is_nowhere_to_be_seen(environment, producer, services):
         ({"CELERY_FLEET_APP": "nothere:app"}, "the app nothere:app cannot be imported: ModuleNotFoundError"),
         ({"CELERY_FLEET_APP": "plainapp:log"}, "plainapp:log is a Logger, not a Celery app"),
         ({"CELERY_FLEET_TOPOLOGY": "/nowhere.json"}, "/nowhere.json"),
+        ({"CELERY_FLEET_STOP_TIMEOUT": "soon"}, "CELERY_FLEET_STOP_TIMEOUT=soon is no number of seconds"),
         ({"CELERY_FLEET_REDIS_PASSWORD_FILE": "/nowhere"}, "/nowhere cannot be read"),
     ],
 )

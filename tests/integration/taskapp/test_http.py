@@ -30,6 +30,7 @@ def closed_port() -> Iterator[str]:
 
 
 def test_health_and_latency_are_stored(peer: Peer) -> None:
+    """A2"""
     peer.answers["/health"] = (200, b"fine")
     peer.delay = 0.05
     answer = check_health("shop", f"{peer.url}/health")["result"]
@@ -61,6 +62,7 @@ def test_a_slow_application_is_given_up(peer: Peer, monkeypatch: pytest.MonkeyPa
 
 
 def test_metadata_is_fetched_and_stored(peer: Peer) -> None:
+    """A2"""
     peer.answers["/meta"] = (200, b'{"version": "1.2", "owner": "shop team"}')
     registry.register(
         current_store(), Application(id="shop", health_url=peer.url, metadata_url=f"{peer.url}/meta")
@@ -98,6 +100,7 @@ def test_a_peer_in_trouble_is_asked_again(peer: Peer, status: int) -> None:
 
 
 def test_a_notification_is_posted_once_with_its_key(peer: Peer) -> None:
+    """P3: what the worker does, which the one who raises the alert need not wait for."""
     peer.answers["/hook"] = (204, b"")
     answers = [notify({"alert": "disk full"}, f"{peer.url}/hook", "alert-7")["result"] for _ in range(2)]
     assert [answer["sent"] for answer in answers] == [True, False]

@@ -106,6 +106,7 @@ def test_two_deliveries_of_a_gather_compute_it_once(plain_worker: PlainWorker) -
 
 
 def test_the_status_of_a_task_tells_result_or_error(plain_worker: PlainWorker) -> None:
+    """A2, A6"""
     good = plain_worker.app.send_task("taskapp.jobs.calculate", args=[999])
     bad = plain_worker.app.send_task("taskapp.diagnostics.fail", kwargs={"message": "so it goes"})
     good.get(timeout=20)
@@ -120,12 +121,14 @@ def test_the_status_of_a_task_tells_result_or_error(plain_worker: PlainWorker) -
 
 
 def test_unknown_parameters_are_a_structured_error(plain_worker: PlainWorker) -> None:
+    """A5, A8"""
     answer = plain_worker.app.send_task("taskapp.jobs.calculate", kwargs={"dat": 1}).get(timeout=20)
     assert answer["status"] == "error"
     assert "data: Missing required argument" in answer["message"]
 
 
 def test_a_transient_error_is_retried_after_a_minute(plain_worker: PlainWorker) -> None:
+    """A5"""
     result = plain_worker.app.send_task("taskapp.diagnostics.fail", kwargs={"how": "transient"})
     eventually(lambda: result.state == "RETRY", what="a retry")
     assert "Retry in 60s" in plain_worker.log
@@ -141,6 +144,7 @@ def test_a_killed_child_is_a_loss_and_the_pool_goes_on(plain_worker: PlainWorker
 
 
 def test_a_health_check_of_all_reaches_every_application(plain_worker: PlainWorker, peer: Peer) -> None:
+    """A2, A3"""
     peer.answers = {"/a": (200, b""), "/b": (500, b"")}
     for name in "ab":
         kwargs = {"application_id": name, "health_url": f"{peer.url}/{name}"}
