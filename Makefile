@@ -10,6 +10,8 @@ INVENTORY ?= inventories/local
 TESTBED ?= local
 SCENARIO ?= default
 HOST ?=
+# Integration tests mostly wait: this many run side by side on two cores.
+TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -44,7 +46,7 @@ unit: setup     ## fast tests: pure functions, templates, role specifications
 	@pytest
 
 integration: setup  ## tests with a real Redis server and real workers on this machine
-	@pytest tests/integration
+	@pytest tests/integration -n $(TESTS_AT_ONCE)
 
 contract: setup  ## facts about Celery and Redis that the fleet relies on, against the pinned versions
 	@pytest tests/contract

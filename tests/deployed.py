@@ -9,7 +9,7 @@ from typing import Any
 from celery_fleet.topology.plan import plan_host
 from templates.rendering import ROLES, render
 
-_START = re.compile(r"^ExecStart=.*/bin/(?:python -m )?(?P<program>[\w.]+) (?P<arguments>.+)$", re.MULTILINE)
+_START = re.compile(r"^ExecStart=.*/bin/(?:python -m )?(?P<program>[\w.-]+) (?P<arguments>.+)$", re.MULTILINE)
 _LINE = re.compile(r'(?P<name>[A-Z_0-9]+)=(?P<quote>"?)(?P<value>.*)(?P=quote)')
 
 
@@ -39,7 +39,7 @@ def worker_command(hostname: str, options: str) -> list[str]:
     if not found:
         raise ValueError("the unit of the role celery_worker starts no worker that is known here")
     text = found["arguments"].replace("%i@%H", hostname).replace("$CELERY_WORKER_OPTIONS", options)
-    return ["-m", found["program"], *text.split()]
+    return ["-m", found["program"].replace("-", "_"), *text.split()]
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ LONG = {"events": 100, "stations": 100, "samples": 2000}
 def short(playbooks: Playbooks, fleet: Fleet) -> Run:
     """The converge that brought the short values."""
     queues = playbooks.value(NEW_BEAT, "celery_queues")
-    queues["reports"] = {"time_limit": HARD, "soft_time_limit": None}
+    queues["reports"] = {"time_limit": HARD, "soft_time_limit": None, "retry": {"max_retries": 0}}
     routes = playbooks.value(NEW_BEAT, "celery_task_routes")
     gather = next(route for route in routes if route["task"] == GATHER)
     gather["soft_time_limit"] = SOFT

@@ -16,17 +16,19 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from faults import CHILD, FULL, OOM, QUICK, RECOVERY, STOPPED, UNWANTED, Chaos  # noqa: E402
+from faults import AWAY, CHILD, FULL, OOM, QUICK, RECOVERY, STOPPED, UNWANTED, Chaos  # noqa: E402
 from fleet import KINDS, Fleet, add_hungry, make_plan  # noqa: E402
 from ledger import (  # noqa: E402
     Fault,
     Task,
     add_runs,
+    attempts_between,
     first_runs,
     grouped,
     lost,
@@ -44,6 +46,7 @@ OUT = ROOT / "build" / "chaos"
 RATE = 40  # tasks a second
 LONGEST = 3600  # seconds of tasks that are planned; their producers are stopped when the faults end
 LONGEST_DRAIN = 600
+TRIES = 0.1  # a second, at least, that each producer goes on with while Redis is away
 BEGAN = time.monotonic()
 
 
@@ -146,7 +149,21 @@ def judge(fleet: Fleet, chaos: Chaos, chosen: argparse.Namespace, seed: int) -> 
         left=left,
         not_recovered=not_recovered,
         unwanted=[fault for fault in faults if fault.name in UNWANTED],
+        gave_up=_gave_up(fleet, faults),
     )
+
+
+def _gave_up(fleet: Fleet, faults: Sequence[Fault]) -> list[str]:
+    found = []
+    for fault in faults:
+        if fault.name != AWAY or fault.healed is None:
+            continue
+        for number, text in enumerate(fleet.published()):
+            count = attempts_between(read_published([text]), fault.at, fault.healed)
+            say(f"producer {number}: {count} attempts to publish while Redis was away")
+            if count < TRIES * (fault.healed - fault.at):
+                found.append(f"producer {number} tried only {count} times while Redis was away")
+    return found
 
 
 def _goes_on(unit: Unit, fault: Fault) -> bool:

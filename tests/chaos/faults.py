@@ -19,19 +19,27 @@ FROZEN, OOM, GONE = "frozen until the watchdog", "out of memory", "host gone for
 STOPPED = {"finish": "stopped, finish", "requeue": "stopped, requeue"}
 CUT, LONG_CUT = "network cut", "network cut, long"
 RESTARTED, REDIS_FROZEN, REDIS_KILLED = "Redis restarted", "Redis frozen", "Redis killed -9"
+AWAY = "Redis away, long"
+OF_REDIS = (RESTARTED, REDIS_FROZEN, REDIS_KILLED, AWAY)
 
 UNASKED, OVERDUE = "watchdog, unasked for", "start or stop overdue"
-UNWANTED = (UNASKED, OVERDUE)
+ENDED = "ended while Redis was away"
+UNWANTED = (UNASKED, OVERDUE, ENDED)
 """What must not happen by itself."""
 KILLS = (MAIN, GROUP, CHILD, FROZEN, OOM, GONE, REDIS_KILLED)
 AT_ONCE = 3  # services that recover at the same time
 RECOVERY = 60.0
 """Seconds that are waited for a node to begin a task after an outage."""
+AFTERMATH = 15.0
+"""Seconds of work after Redis was away for long: more than the watchdog's patience."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often each fault befalls each pool kind, or the whole fleet. pause: seconds between two, at least and at most."""
+    """How often each fault befalls each pool kind, or the whole fleet. pause: seconds between two, at least and at most.
+
+    away: seconds that Redis is gone in the end; 0: it is not.
+    """
 
     main: int
     group: int
@@ -43,6 +51,7 @@ class Plan:
     cuts: Sequence[float]
     redis: int
     freeze: float
+    away: float
     pause: tuple[float, float]
 
     def of_services(self, kinds: Sequence[str]) -> list[tuple[str, str]]:
@@ -60,8 +69,8 @@ class Plan:
         return found + [RESTARTED, REDIS_FROZEN, REDIS_KILLED] * self.redis
 
 
-FULL = Plan(9, 7, 12, 2, 2, 2, 3, (7, 7, 25, 25), 2, 15, (1.5, 3.5))
-QUICK = Plan(1, 1, 2, 0, 0, 1, 1, (14,), 1, 11, (0.6, 1.4))
+FULL = Plan(9, 7, 12, 2, 2, 2, 3, (7, 7, 25, 25), 2, 15, 300, (1.5, 3.5))
+QUICK = Plan(1, 1, 2, 0, 0, 1, 1, (14,), 1, 11, 0, (0.6, 1.4))
 
 
 @dataclass
@@ -97,6 +106,10 @@ class Chaos:
                 name = fleet.pop(0)
                 self._befall_all(name, next(cuts) if name in (CUT, LONG_CUT) else 0)
         self.fleet_is_whole()
+        if self.plan.away:
+            self._befall_all(AWAY, self.plan.away)
+            self.pause(AFTERMATH)
+            self.fleet_is_whole()
 
     def all_faults(self) -> list[Fault]:
         """Those of the plan, and those that tasks and the watchdog have brought about."""
@@ -109,6 +122,8 @@ class Chaos:
                     found.append(Fault(UNASKED, unit.pool.kind, unit.node, event.at))
                 elif event.name == "overdue":
                     found.append(Fault(OVERDUE, unit.pool.kind, unit.node, event.at))
+                elif event.name == "exit" and self._away(event.at):
+                    found.append(Fault(ENDED, unit.pool.kind, unit.node, event.at))
         return sorted(found, key=lambda fault: fault.at)
 
     def kills(self) -> int:
@@ -135,6 +150,13 @@ class Chaos:
     def _expected(self, unit: Unit, at: float) -> bool:
         return any(
             fault.name == FROZEN and fault.node == unit.node and 0 < at - fault.at < 30
+            for fault in self.faults
+        )
+
+    def _away(self, at: float) -> bool:
+        """Whether Redis was away for long then, or had just come back; nothing else happens meanwhile."""
+        return any(
+            fault.name == AWAY and fault.healed and fault.at < at < fault.healed + AFTERMATH
             for fault in self.faults
         )
 
@@ -214,9 +236,9 @@ class Chaos:
             self.fleet.hosts[host].cut()
             self.pause(seconds)
             self.fleet.hosts[host].heal()
-        elif name == RESTARTED:
+        elif name in (RESTARTED, AWAY):
             self.fleet.redis.end(signal.SIGTERM)
-            self.pause(2)
+            self.pause(seconds or 2)
             self.fleet.redis.start()
         elif name == REDIS_FROZEN:
             self.fleet.redis.signal(signal.SIGSTOP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 EVERYWHERE = "*"
@@ -14,6 +14,8 @@ ACKNOWLEDGE = 3.0
 """Seconds within which a task that has ended is acknowledged on a busy machine."""
 RECONNECT = 30.0
 """Seconds after the end of an outage within which workers still have tasks of before it."""
+ENOUGH = 3
+"""Cases from which a median says something."""
 
 
 @dataclass(frozen=True)
@@ -229,3 +231,36 @@ def grouped(pairs: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, s
     for key, seconds in pairs:
         found[key].values.append(seconds)
     return dict(found)
+
+
+def slow_medians(
+    times: Mapping[tuple[str, str], Times], names: Collection[str], bound: float
+) -> list[tuple[str, str, float]]:
+    """(fault, pool kind or "all", median) of these faults beyond a bound in seconds, when there are enough cases."""
+    of_all = {
+        (name, "all"): Times(
+            [value for (fault, _), each in times.items() if fault == name for value in each.values]
+        )
+        for name in names
+    }
+    return [
+        (name, kind, each.median)
+        for (name, kind), each in sorted({**times, **of_all}.items())
+        if name in names and len(each.values) >= ENOUGH and each.median is not None and each.median > bound
+    ]
+
+
+def slow_cases(
+    times: Mapping[tuple[str, str], Times], names: Collection[str], bound: float
+) -> list[tuple[str, str, float]]:
+    """(fault, pool kind, longest) of these faults beyond a bound in seconds."""
+    return [
+        (name, kind, each.longest)
+        for (name, kind), each in sorted(times.items())
+        if name in names and each.longest is not None and each.longest > bound
+    ]
+
+
+def attempts_between(tasks: Mapping[str, Task], begin: float, end: float) -> int:
+    """How often it was tried to publish something."""
+    return sum(begin <= moment <= end for task in tasks.values() for moment in task.attempts)

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ledger import Fault, Repeat, Task, Times
+from faults import GROUP, MAIN, OF_REDIS
+from ledger import Fault, Repeat, Task, Times, slow_cases, slow_medians
 from remains import NOWHERE
+
+REDELIVERY = 5.0
+"""Seconds, median, until a task whose worker was killed runs again."""
+BACK = 20.0
+"""Seconds, at the longest, until every node begins tasks again after Redis was away."""
 
 
 @dataclass
@@ -32,6 +38,8 @@ class Report:
     not_recovered: Sequence[str]
     unwanted: Sequence[Fault]
     """What nobody did, and must not happen by itself."""
+    gave_up: Sequence[str]
+    """Producers that did not go on trying."""
 
     @property
     def confirmed(self) -> int:
@@ -60,6 +68,15 @@ class Report:
             found.append(f"only {self.kills} of {self.kills_wanted} kills took place")
         found += [f"not recovered: {text}" for text in self.not_recovered]
         found += [f"{fault.name}: {fault.node}" for fault in self.unwanted]
+        found += [
+            f"{name}, {kind}: redelivery takes {seconds:.1f} s in the median, not {REDELIVERY:g}"
+            for name, kind, seconds in slow_medians(self.redelivery, (MAIN, GROUP), REDELIVERY)
+        ]
+        found += [
+            f"{name}, {kind}: recovery takes {seconds:.1f} s, not {BACK:g}"
+            for name, kind, seconds in slow_cases(self.recovery, OF_REDIS, BACK)
+        ]
+        found += self.gave_up
         found += [f"left in Redis: {count} x {name}" for name, count in self.left.items()]
         return found
 

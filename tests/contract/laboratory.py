@@ -65,8 +65,8 @@ class RedisServer:
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"
 
-    def client(self, database: int = 0, protocol: int = 2) -> "redis.Redis":
-        return redis.Redis(port=self.port, db=database, decode_responses=True, protocol=protocol)
+    def client(self, database: int = 0, protocol: int = 2, **options: Any) -> "redis.Redis":
+        return redis.Redis(port=self.port, db=database, decode_responses=True, protocol=protocol, **options)
 
     def signal(self, number: int) -> None:
         if self.process:
@@ -81,7 +81,7 @@ class RedisServer:
     def _answers(self) -> bool:
         if self.process and self.process.poll() is not None:
             raise RuntimeError((self.directory / "redis.log").read_text())
-        with self.client() as client, suppress(redis.ConnectionError):
+        with self.client(retry=None) as client, suppress(redis.ConnectionError):
             return bool(client.ping())
         return False
 

@@ -20,7 +20,7 @@ import pytest
 from billiard import einfo, util
 from billiard import pool as billiard_pool
 from celery import Celery, _state, beat, bootsteps, signals
-from celery.app import amqp, annotations, backends, defaults, routes, trace
+from celery.app import amqp, annotations, defaults, routes, trace
 from celery.app.base import Celery as App
 from celery.app.task import Context, Task
 from celery.backends import base as backends_base
@@ -28,7 +28,7 @@ from celery.backends import redis as backends_redis
 from celery.concurrency import base as pools
 from celery.concurrency import gevent, prefork, solo, thread
 from celery.utils import imports, serialization
-from celery.worker import consumer, loops, request, state
+from celery.worker import consumer, loops, pidbox, request, state
 from celery.worker.consumer import consumer as consumer_module
 from kombu import Consumer as MessageConsumer
 from kombu import connection
@@ -50,6 +50,7 @@ DATA = None
 HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
     "delivery.transport": [
         (transports, "TRANSPORT_ALIASES", DATA),
+        (transports, "_transport_cache", DATA),
         (transport.Transport, "Channel", DATA),
         (transport.SentinelTransport, "Channel", DATA),
         (transport.Channel, "QoS", DATA),
@@ -64,6 +65,9 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (transport.Channel, "_flush_brpop_reauth", "self"),
         (transport.Channel, "_on_connection_disconnect", "self connection"),
         (transport.Channel, "_after_fork", "self"),
+        (transport.Channel, "_active_queues", DATA),
+        (transport.Channel, "_basic_cancel", "self consumer_tag"),
+        (transport.Transport, "register_with_event_loop", "self connection loop"),
         (transport.Channel, "_q_for_pri", "self queue pri"),
         (transport.Channel, "_queue_bind", "self exchange routing_key pattern queue"),
         (transport.Channel, "basic_consume", "self queue args kwargs"),
@@ -101,6 +105,10 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (redis_connection.Connection, "send_packed_command", "self command check_health"),
         (redis_connection.Connection, "disconnect", "self args kwargs"),
         (state, "revoked", DATA),
+    ],
+    "delivery.control": [
+        (pidbox.gPidbox, "loop", "self c"),
+        (pidbox.gPidbox, "_node_shutdown", DATA),
     ],
     "delivery.custody": [(virtual.QoS, "_delivered", DATA), (virtual.Channel, "closed", DATA)],
     "delivery.results": [
@@ -201,10 +209,15 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (futures.ThreadPoolExecutor, "_threads", DATA),
         (futures.ThreadPoolExecutor, "_idle_semaphore", DATA),
         (threading.Semaphore, "_value", DATA),
-        (pools, "apply_target", "target args kwargs callback accept_callback pid getpid propagate monotonic _"),
+        (
+            pools,
+            "apply_target",
+            "target args kwargs callback accept_callback pid getpid propagate monotonic _",
+        ),
         (sys, "_current_frames", DATA),
         (billiard_pool.Pool, "_pool", DATA),
         (billiard_pool.Pool, "_cache", DATA),
+        (billiard_pool.Pool, "maintain_pool", "self"),
         (billiard_pool.ApplyResult, "ready", "self"),
         (billiard_pool.ApplyResult, "worker_pids", "self"),
         (consumer.Consumer, "task_buckets", DATA),
@@ -213,7 +226,6 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
     ],
     "service.memory": [
         (util, "get_pdeathsig", ""),
-        (backends, "by_url", "backend loader"),
         (signals, "worker_before_create_process", DATA),
     ],
     "service.readiness": [

@@ -5,14 +5,20 @@
 is shown.
 """
 
+import importlib
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import _state
+from kombu import pools
 
-from integration.support import PASSWORD, RedisServer, Service, Services, free_port
+from celery_fleet.install import install
+from integration.support import PASSWORD, Installed, RedisServer, Service, Services, free_port
 
 
 @pytest.fixture
@@ -67,6 +73,31 @@ def services(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureR
             print("--- notifications:", *service.notifications.lines[-20:], sep="\n")
 
 
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
+    """installed(module, directory, environment) -> the module, imported anew, with its `app` under the fleet."""
+    apps = []
+    shared = set(_state._on_app_finalizers)
+
+    def load(name: str, directory: Path, environment: Mapping[str, str]) -> Any:
+        for variable in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+            monkeypatch.setenv(variable, environment[variable])
+        monkeypatch.syspath_prepend(str(directory))
+        sys.modules.pop(name, None)
+        module = importlib.import_module(name)
+        install(module.app, environment)
+        apps.append(module.app)
+        return module
+
+    yield load
+    for app in apps:
+        app.backend.client.close()
+        app.close()
+    pools.reset()
+    # Celery gives the tasks of each app to every app made later: not those of a module that is imported anew.
+    _state._on_app_finalizers.intersection_update(shared)
+
+
 WorkerFactory = Callable[..., Service]
 
 
@@ -87,6 +118,28 @@ def worker(services: Services) -> WorkerFactory:
         return services.worker({**environment, **(extra or {})}, *options, **more).wait_ready()
 
     return start
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, each test goes where there is room, but those that share something costly go together.
+
+    `--dist loadgroup` would do the same by marks; pytest 9.2 and xdist 3.8 ignore them (pytest-xdist issue 1386).
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            if not module.endswith(_TOGETHER):
+                return nodeid
+            parameter = re.search(r"\[(\w+)", nodeid)  # the first is that of the module's fixture
+            return f"{module} {parameter[1] if parameter else ''}"
+
+    return Scheduler(config, log)
+
+
+_TOGETHER = ("/test_redis_acl.py", "/test_wheel.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

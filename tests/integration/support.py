@@ -1,7 +1,9 @@
 """Real Redis servers and real services, started as systemd would start them."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,7 +22,14 @@ from celery_fleet.topology.document import topology_document
 
 SRC = Path(__file__).parents[2] / "src"
 USER, PASSWORD = "worker", "s3cr/et:@pass"
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds until a test fails for what has not happened: far more than it takes, for machines are busy."""
+
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it does not outlive the process of the tests, however that ends."""
+
+Installed = Callable[..., Any]
+"""What the fixture `installed` gives."""
 
 
 def eventually(found: Callable[[], Any], patience: float = PATIENCE, what: str = "it") -> Any:
@@ -53,10 +62,9 @@ class RedisServer:
     def password_file(self) -> Path:
         return self.directory / "password"
 
-    def client(self, database: int = 0) -> "redis.Redis":
-        return redis.Redis(
-            port=self.port, db=database, username=USER, password=PASSWORD, decode_responses=True, protocol=2
-        )
+    def client(self, database: int = 0, **options: Any) -> "redis.Redis":
+        login = {"username": USER, "password": PASSWORD}
+        return redis.Redis(port=self.port, db=database, decode_responses=True, protocol=2, **login, **options)
 
     def start(self) -> None:
         self.password_file.write_text(f"{PASSWORD}\n")
@@ -66,15 +74,9 @@ class RedisServer:
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(
-                        "redis-server",
-                        "--bind",
-                        "127.0.0.1",
-                        "--port",
-                        str(self.port),
-                        "--dir",
-                        str(self.directory),
-                    ),
+                    *DIES_WITH_US,
+                    *("redis-server", "--bind", "127.0.0.1", "--port", str(self.port)),
+                    *("--dir", str(self.directory)),
                     *("--aclfile", str(self.directory / "users.acl"), "--save", "", "--appendonly", "yes"),
                 ],
                 stdout=log,
@@ -82,7 +84,7 @@ class RedisServer:
         eventually(self._answers, what="the start of Redis")
 
     def _answers(self) -> bool:
-        with self.client() as client:
+        with self.client(retry=None) as client:
             try:
                 return bool(client.ping())
             except redis.ConnectionError:
@@ -96,9 +98,16 @@ class RedisServer:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nothing listens.
+
+    It is below those that the kernel gives to outgoing connections: it stays free until the test uses it, and while
+    its server is away, though other tests run at the same time.
+    """
+    for port in random.SystemRandom().sample(range(15000, 32000), 1000):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 class Notifications:
@@ -132,7 +141,7 @@ class Notifications:
 
 @dataclass
 class Service:
-    """A running worker, or Beat."""
+    """A running worker, or Beat: the leader of a process group, as it is the main process of a cgroup."""
 
     process: subprocess.Popen[bytes]
     directory: Path
@@ -172,6 +181,12 @@ class Service:
                 self.process.wait()
         return self.process.returncode
 
+    def kill(self) -> None:
+        """As the end of the cgroup, or of the machine: the process and its children have no last word."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
 
 @dataclass
 class Services:
@@ -205,15 +220,15 @@ class Services:
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        python: Sequence[str] = ("-m", "celery"),
+        python: Sequence[str] = ("-m", "celery_fleet"),
     ) -> Service:
-        """`celery -A celery_fleet.app <arguments>`, in a directory of its own."""
+        """`celery-fleet -A celery_fleet.app <arguments>`, in a directory of its own."""
         directory = self.directory / f"service-{len(self.running)}"
         directory.mkdir()
         notifications = Notifications(directory / "notify")
         with (directory / "output").open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *python, "-A", "celery_fleet.app", *arguments],
+                [*DIES_WITH_US, sys.executable, *python, "-A", "celery_fleet.app", *arguments],
                 cwd=directory,
                 env={
                     **environment,
@@ -224,6 +239,7 @@ class Services:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
             )
         service = Service(process, directory, notifications)
         self.running.append(service)
@@ -254,6 +270,7 @@ class Services:
         )
 
     def close(self) -> None:
+        """Ends all at once: what a clean stop does, tests of it say."""
         for service in self.running:
-            service.stop()
+            service.kill()
             service.notifications.close()

@@ -19,4 +19,6 @@ def command_with_pool(command: Sequence[str], variables: Mapping[str, str]) -> l
 
 
 def _is_celery(command: Sequence[str]) -> bool:
-    return list(command[1:3]) == ["-m", "celery"] or Path("".join(command[1:2])).name == "celery"
+    if list(command[1:2]) == ["-m"]:
+        return list(command[2:3]) in (["celery"], ["celery_fleet"])
+    return Path("".join(command[1:2])).name in ("celery", "celery-fleet")

@@ -1,6 +1,6 @@
 """What can be seen of a Celery worker from another thread: what it consumes, and who holds its credit.
 
-Nothing here waits, takes a lock or talks to the broker.
+Nothing here waits, takes a lock or talks to the broker; `reap` is for the main loop only.
 """
 
 import sys
@@ -56,6 +56,12 @@ def main_loop_runs_task(worker: Any) -> bool:
 def has_children(worker: Any) -> bool:
     """Whether tasks run in processes of their own."""
     return _kind(worker) == "prefork"
+
+
+def reap(worker: Any) -> None:
+    """Replaces the children that have died, and has the ends of their tasks told. For the main loop."""
+    if worker.pool._pool:
+        worker.pool._pool.maintain_pool()
 
 
 def has_greenlets(worker: Any) -> bool:

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 _PERIOD = 2.0
 _STOPPING_PERIOD = 0.25
 _PULSE = 1.0
+_REAP_PERIOD = 0.5
+"""Seconds between looks for dead children. Celery looks when one closes its pipe, which it does before it can be
+reaped, and then after up to five seconds."""
 _PROBE_TIMEOUT = 2
 """Seconds that the broker has for an answer."""
 
@@ -73,6 +76,8 @@ class Watch:
         self._stop.install()
         if consuming.has_greenlets(self.worker):
             self.worker.timer.call_repeatedly(_PULSE, self._beat)
+        if consuming.has_children(self.worker):
+            self.worker.timer.call_repeatedly(_REAP_PERIOD, consuming.reap, (self.worker,))
         native.start_thread(self._run)
 
     def look(self) -> None:
@@ -187,7 +192,8 @@ class Watch:
             return f"starting, queues held: {','.join(held) or 'none'}"
         line = status_line(busy, self.worker.pool.num_processes, tally.done, tally.failed, held)
         troubled = self._judge.troubled_for(now)
-        if troubled <= watchdog.LATE:  # one moment proves little: a task has just ended, another is on its way
+        # One moment proves little: a task has just ended, the next one is on its way.
+        if troubled <= watchdog.LATE:
             return line
         return f"{self._judge.trouble} for {troubled:.0f} s, {line}"
 

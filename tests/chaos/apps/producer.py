@@ -20,6 +20,8 @@ if FLEET:
 import chaosapp  # noqa: E402
 
 PAUSE = 0.2
+LATE = 30
+"""Seconds after which what an outage kept back is not made up for: the rest of the plan is put off."""
 stopping = []
 
 
@@ -51,6 +53,9 @@ def main():
                 time.sleep(min(wait, 0.2))
             if stopping:
                 return
+            late = time.monotonic() - began - at
+            if late > LATE:
+                began += late
             publish(ledger, *task)
 
 

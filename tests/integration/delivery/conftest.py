@@ -1,7 +1,5 @@
 """Connections by the atomic transport and by kombu's own, on a real Redis."""
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +7,12 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from celery import _state
-from kombu import Connection, Exchange, Queue, pools
+from kombu import Connection, Exchange, Queue
 from kombu.transport import redis as stock
 
 from celery_fleet.delivery import transport
-from celery_fleet.install import install
-from integration.delivery.fleet import APPS, VARIABLES, Fleet, kill_group
-from integration.support import PASSWORD, USER, RedisServer, Services
+from integration.delivery.fleet import APPS, VARIABLES, Fleet
+from integration.support import PASSWORD, USER, Installed, RedisServer, Services
 
 NODE = "test@here"
 OPTIONS: dict[str, Any] = {
@@ -100,11 +96,9 @@ def publish(connection: Connection, name: str, body: Any, **options: Any) -> Non
 
 @pytest.fixture
 def fleet(
-    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: Installed
 ) -> Iterator[Callable[..., Fleet]]:
     """fleet(**variables of the inventory) -> a Fleet whose workers consume both queues."""
-    shared = set(_state._on_app_finalizers)
-    apps = []
 
     def make(**variables: Any) -> Fleet:
         (tmp_path / "record").touch()
@@ -112,19 +106,9 @@ def fleet(
             **services.environment("deliveries:app", {**VARIABLES, **variables}, APPS, "celery,other"),
             "RECORD": str(tmp_path / "record"),
         }
-        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "RECORD"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.syspath_prepend(str(APPS))
-        sys.modules.pop("deliveries", None)
-        module = importlib.import_module("deliveries")
-        install(module.app, environment)
-        apps.append(module.app)
-        return Fleet(services, tmp_path, module, environment)
+        monkeypatch.setenv("RECORD", environment["RECORD"])
+        return Fleet(services, tmp_path, installed("deliveries", APPS, environment), environment)
 
     yield make
     for service in services.running:
-        kill_group(service)
-    for app in apps:
-        app.close()
-    pools.reset()
-    _state._on_app_finalizers.intersection_update(shared)
+        service.kill()

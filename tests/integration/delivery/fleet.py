@@ -1,8 +1,5 @@
 """Workers of the app `deliveries`, to be killed and started at will."""
 
-import contextlib
-import os
-import signal
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -35,9 +32,8 @@ class Fleet:
     def worker(
         self, pool: str = "prefork", concurrency: int = 2, ready: bool = True, **environment: str
     ) -> Service:
-        """A worker in a process group of its own, as in a cgroup of its own."""
         service = self.services.worker(
-            {**self.environment, **environment}, concurrency=concurrency, pool=pool, python=_IN_A_GROUP
+            {**self.environment, **environment}, concurrency=concurrency, pool=pool
         )
         return service.wait_ready(PATIENCE) if ready else service
 
@@ -58,19 +54,6 @@ class Fleet:
 
     def wait(self, word: str, times: int, patience: float = PATIENCE) -> None:
         eventually(lambda: len(self.lines(word)) >= times, patience, f"{times} times {word!r}")
-
-
-_IN_A_GROUP = (
-    "-c",
-    "import os, sys; os.setpgid(0, 0); from celery.__main__ import main; sys.argv[0] = 'celery'; sys.exit(main())",
-)
-
-
-def kill_group(service: Service) -> None:
-    """As the end of the cgroup, or of the machine: nobody has a last word."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(service.process.pid, signal.SIGKILL)
-    service.process.wait()
 
 
 def children(service: Service) -> list[int]:

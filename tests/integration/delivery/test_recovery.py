@@ -9,7 +9,7 @@ import pytest
 
 from celery_fleet.delivery.lease import leases
 from celery_fleet.delivery.restore import restore
-from integration.delivery.fleet import PATIENCE, children, kill_group
+from integration.delivery.fleet import PATIENCE, children
 from integration.support import eventually
 
 NODE = f"default@{socket.gethostname()}"
@@ -33,7 +33,7 @@ def test_killed_without_a_word(fleet, client, kill):
         first.process.kill()
         first.process.wait()
     else:
-        kill_group(first)
+        first.kill()
     died = time.monotonic()
     before = here.count("ran")
     here.worker()
@@ -51,7 +51,7 @@ def test_order_is_kept(fleet, client):
         here.wait("began", number + 1)
     for number in range(3, 6):
         here.app.note.delay(number)
-    kill_group(first)
+    first.kill()
     (here.directory / "record").write_text("")
     here.open_gate()
     here.worker(concurrency=1)
@@ -62,7 +62,7 @@ def test_order_is_kept(fleet, client):
 def test_nothing_is_lost_under_load(fleet, client):
     here = fleet(celery_max_deliveries=100)
     sent = 0
-    for _ in range(5):
+    for _ in range(3):
         worker = here.worker(concurrency=3)
         seen = len(here.lines("ran"))
         for _ in range(60):
@@ -82,7 +82,7 @@ def test_other_pools_are_restored_too(fleet, client, pool):
     first = here.worker(pool)
     here.app.hold.delay(1, here.gate)
     here.wait("began", 1)
-    kill_group(first)
+    first.kill()
     here.open_gate()
     here.worker(pool)
     here.wait("ran", 1)
@@ -118,7 +118,7 @@ def test_the_dead_are_reaped_by_others_and_the_living_are_not(fleet, client):
     here.worker(concurrency=1, CELERY_FLEET_POOL="two")
     here.app.hold.delay("long", here.gate)
     here.wait("began", 2)
-    kill_group(one)
+    one.kill()
     eventually(lambda: f"one@{socket.gethostname()}" not in {each.node for each in leases(client)}, PATIENCE)
     here.open_gate()
     here.wait("ran", 2)
@@ -224,7 +224,7 @@ def test_what_is_due_later_waits_in_redis(fleet, client):
     sent = time.monotonic()
     assert client.zcard("fleet:parked") == 2
     assert not client.exists(UNACKED)
-    kill_group(worker)
+    worker.kill()
     here.worker(concurrency=1)
     here.wait("ran", 1)
     assert 11.5 < time.monotonic() - sent < 12 + 2 * SLOW

@@ -1,20 +1,15 @@
 """The policy app, a producer that sends its tasks from the test's own process, and what its tasks wrote down."""
 
-import importlib
 import itertools
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import _state
-from kombu import pools
 
-from celery_fleet.install import install
 from celery_fleet.store.deadletters import DeadLetters
-from integration.support import RedisServer, Services, eventually
+from integration.support import Installed, RedisServer, Services, eventually
 
 APP = "policyapp:app"
 APPS = Path(__file__).parent / "apps"
@@ -60,28 +55,9 @@ def record(tmp_path: Path) -> Record:
 
 
 @pytest.fixture
-def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], Any]]:
+def producer(installed: Installed) -> Callable[[Mapping[str, str]], Any]:
     """producer(environment) -> the module policyapp, imported anew, with its app installed."""
-    apps = []
-    shared = set(_state._on_app_finalizers)
-
-    def load(environment: Mapping[str, str]) -> Any:
-        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.syspath_prepend(str(APPS))
-        sys.modules.pop("policyapp", None)
-        module = importlib.import_module("policyapp")
-        install(module.app, environment)
-        apps.append(module.app)
-        return module
-
-    yield load
-    for app in apps:
-        app.backend.client.close()
-        app.close()
-    pools.reset()
-    # Celery gives the tasks of each app to every app made later: not those of a module that is imported anew.
-    _state._on_app_finalizers.intersection_update(shared)
+    return lambda environment: installed("policyapp", APPS, environment)
 
 
 @pytest.fixture

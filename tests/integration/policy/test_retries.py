@@ -60,7 +60,7 @@ def test_d1_the_variables_of_the_environment_set_delays_and_retries(
 
 def test_d1_values_that_cannot_be_used_end_the_service_in_one_line(environment, services):
     service = services.worker({**environment(), "MAX_RETRIES": "many"})
-    assert service.process.wait(30) == 1
+    assert service.process.wait(60) == 1
     assert service.output.strip() == (
         "celery-fleet: MAX_RETRIES: 'many' is not a number of retries from 0 to 1000000 or forever. "
         "Remedy: give a whole number from 0 to 1000000, or forever."
@@ -69,7 +69,7 @@ def test_d1_values_that_cannot_be_used_end_the_service_in_one_line(environment, 
 
 def test_settings_that_celery_would_ignore_end_the_service_in_one_line(environment, services):
     service = services.worker({**environment(), "CELERY_FLEET_APP": "wrongapp:app"})
-    assert service.process.wait(30) == 1
+    assert service.process.wait(60) == 1
     (line,) = service.output.strip().splitlines()
     assert "task_max_retries is no setting of Celery" in line
     assert "task_time_limits is no setting of Celery" in line
@@ -119,7 +119,7 @@ def test_f7_a_task_that_kills_its_process_is_given_up_after_a_few_deliveries(
     letter = eventually(lambda: dead_letters(redis_server).get(result.id))
     assert (letter.reason, letter.losses) == ("poison", 2)
     worker.wait_log(f"ERROR: Task failed task_id={result.id} exception=WorkerLostError")
-    assert tasks.dies.delay(2).get(timeout=30) == "done"
+    assert tasks.dies.delay(2).get(timeout=60) == "done"
 
 
 def test_p4_long_waits_are_not_in_the_memory_of_a_worker(

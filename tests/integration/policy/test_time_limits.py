@@ -55,7 +55,7 @@ def test_p4_the_limit_is_that_of_the_workers_environment(environment, producer, 
     services.worker({**settings, "CELERY_TASK_SOFT_TIME_LIMIT": "1"}).wait_ready()
     result = producer(settings).slow.delay()
     with pytest.raises(SoftTimeLimitExceeded):
-        result.get(timeout=30)
+        result.get(timeout=60)
 
 
 def test_a_hard_limit_that_is_not_retried_is_one_dead_letter(environment, producer, services, redis_server):
@@ -67,7 +67,7 @@ def test_a_hard_limit_that_is_not_retried_is_one_dead_letter(environment, produc
     worker = services.worker(settings).wait_ready()
     result = producer(settings).slow.delay()
     with pytest.raises(TimeLimitExceeded):
-        result.get(timeout=30)
+        result.get(timeout=60)
     worker.wait_log("Task failed")
     letter = dead_letters(redis_server).get(result.id)
     assert worker.log.count("Task failed") == 1

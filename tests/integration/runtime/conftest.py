@@ -1,18 +1,13 @@
 """The plain app, and a producer that sends its tasks from the test's own process."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import _state
-from kombu import pools
 
-from celery_fleet.install import install
 from integration.runtime.plain import APP, APPS, VARIABLES
-from integration.support import Services
+from integration.support import Installed, Services
 
 
 @pytest.fixture
@@ -24,28 +19,9 @@ def record(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], Any]]:
+def producer(installed: Installed) -> Callable[[Mapping[str, str]], Any]:
     """producer(environment) -> the module plainapp, imported anew, with its app installed."""
-    apps = []
-    shared = set(_state._on_app_finalizers)
-
-    def load(environment: Mapping[str, str]) -> Any:
-        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.syspath_prepend(str(APPS))
-        sys.modules.pop("plainapp", None)
-        module = importlib.import_module("plainapp")
-        install(module.app, environment)
-        apps.append(module.app)
-        return module
-
-    yield load
-    for app in apps:
-        app.backend.client.close()
-        app.close()
-    pools.reset()
-    # Celery gives the tasks of each app to every app made later: not those of a module that is imported anew.
-    _state._on_app_finalizers.intersection_update(shared)
+    return lambda environment: installed("plainapp", APPS, environment)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ def with_route(task: str, **route: Any) -> dict[str, Any]:
 
 _CHANGED = """
 import sys
+from celery import maybe_patch_concurrency
+maybe_patch_concurrency()  # as 'celery' does, before anything else is imported
 {change}
 from celery.__main__ import main
 sys.argv[0] = "celery"

@@ -38,15 +38,15 @@ def test_ready_status_and_stop(environment, producer, services):
     assert said.status == "0/2 busy, 0 done, 0 failed, queues: celery,email"
     tasks = producer(settings)
     with pytest.raises(ValueError, match="bad input"):
-        tasks.fail.delay("x").get(timeout=10)
-    assert tasks.add.delay(1, 2).get(timeout=10) == 3
+        tasks.fail.delay("x").get(timeout=60)
+    assert tasks.add.delay(1, 2).get(timeout=60) == 3
     running = tasks.nap.delay(2)
     eventually(lambda: said.status == "1/2 busy, 1 done, 1 failed, queues: celery,email", what="the status")
     worker.process.send_signal(signal.SIGTERM)
     eventually(lambda: "STOPPING=1" in said.lines, what="STOPPING=1")
     assert said.status == "stopping, 1 tasks still running"
-    assert worker.process.wait(10) == 0
-    assert running.get(timeout=5) == 2
+    assert worker.process.wait(60) == 0
+    assert running.get(timeout=60) == 2
     assert said.count("READY=1") == 1
 
 
@@ -76,14 +76,14 @@ def test_ready_only_when_it_consumes(environment, producer, services, own_redis_
 def test_other_kinds_of_pool(pool, environment, producer, services):
     settings = environment()
     worker = services.worker(settings, pool=pool).wait_ready()
-    assert producer(settings).add.delay(1, 2).get(timeout=10) == 3
+    assert producer(settings).add.delay(1, 2).get(timeout=60) == 3
     eventually(lambda: worker.notifications.status.startswith("0/1 busy, 1 done"), what="the status")
     worker.wait_log("INFO: Task completed")
 
 
 def test_the_journal_finds_every_line_of_a_task(environment, producer, services, tmp_path):
     path = str(tmp_path / "journal")
-    settings = environment(with_route("overrun", time_limit=2, soft_time_limit=1))
+    settings = environment(with_route("overrun", time_limit=2, soft_time_limit=1, retry={"max_retries": 0}))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(path)
         sock.settimeout(0.5)
@@ -92,7 +92,7 @@ def test_the_journal_finds_every_line_of_a_task(environment, producer, services,
         tasks = producer(settings)
         added, overran = tasks.add.delay(1, 2), tasks.overrun.delay()
         with pytest.raises(TimeLimitExceeded):
-            overran.get(timeout=10)
+            overran.get(timeout=60)
         worker.stop()
         entries = []
         with contextlib.suppress(TimeoutError):
@@ -111,10 +111,11 @@ def test_the_journal_finds_every_line_of_a_task(environment, producer, services,
         "INFO: adding two numbers",
         f"INFO: Task completed task_id={added.id} state=SUCCESS",
     ]
-    started, soft, failed, hard, *_ = of(overran)
+    started, soft, *ended = of(overran)
     assert started == f"INFO: Task started task_id={overran.id} task_name=plainapp.overrun"
     assert soft.startswith("WARNING: Soft time limit (1s) exceeded")
-    assert f"ERROR: Task failed task_id={overran.id} exception=TimeLimitExceeded" in (failed, hard)
+    failed = f"ERROR: Task failed task_id={overran.id} exception=TimeLimitExceeded\n"
+    assert [line.startswith(failed) for line in ended].count(True) == 1
     line = next(each for each in entries if each["MESSAGE"] == "INFO: adding two numbers")
     assert line["TASK_NAME"] == "plainapp.add"
     assert (line["QUEUE"], line["POOL"], line["RELEASE"], line["RETRIES"]) == ("celery", "default", "r1", "0")
@@ -154,9 +155,9 @@ def test_beat_is_ready_when_it_schedules(environment, producer, services, record
 def test_the_password_is_nowhere_to_be_seen(environment, producer, services):
     settings = environment()
     worker = services.worker(settings).wait_ready()
-    seen_by_children = producer(settings).environment.delay().get(timeout=10)
+    seen_by_children = producer(settings).environment.delay().get(timeout=60)
     report = services.start(["report"], settings)
-    report.process.wait(20)
+    report.process.wait(60)
     shown = [worker.output, worker.log, seen_by_children, report.output, *worker.notifications.lines]
     shown.append(Path(f"/proc/{worker.process.pid}/environ").read_text())
     for secret in (PASSWORD, "s3cr%2Fet"):
@@ -175,7 +176,7 @@ def test_the_password_is_nowhere_to_be_seen(environment, producer, services):
 )
 def test_one_line_says_why_it_cannot_start(change, message, environment, services):
     service = services.worker(environment() | change)
-    assert service.process.wait(20) == 1
+    assert service.process.wait(60) == 1
     assert len(service.output.splitlines()) == 1
     assert service.output.startswith("celery-fleet: ")
     assert message in service.output

@@ -55,7 +55,7 @@ def test_a_module_sends_tasks_by_its_own_app_within_the_fleet(settings, tmp_path
     (tmp_path / "shop.py").write_text(
         "import sys, plainapp\n"
         "if __name__ == '__main__':\n"
-        "    print(sys.argv[1:], plainapp.add.delay(2, 3).get(timeout=30))\n"
+        "    print(sys.argv[1:], plainapp.add.delay(2, 3).get(timeout=60))\n"
     )
     settings = {**settings, "PYTHONPATH": f"{settings['PYTHONPATH']}:{tmp_path}"}
     run = module(settings, "celery_fleet.run", "shop", "--verbose")

@@ -88,10 +88,10 @@ def test_a_task_that_kills_its_process_is_retried_a_bounded_number_of_times(
     tasks = producer(settings)
     result = tasks.die.delay()
     with pytest.raises(WorkerLostError):
-        result.get(timeout=30)
+        result.get(timeout=60)
     assert lines(record) == ["run"] * 2
     worker.wait_log(f"ERROR: Task failed task_id={result.id} exception=WorkerLostError")
-    assert tasks.add.delay(1, 2).get(timeout=10) == 3
+    assert tasks.add.delay(1, 2).get(timeout=60) == 3
     eventually(lambda: "1 done, 1 failed" in worker.notifications.status, what="the count of failures")
 
 
@@ -100,10 +100,10 @@ def test_lines_of_the_log(environment, producer, services):
     worker = services.worker(settings).wait_ready()
     tasks = producer(settings)
     done = tasks.add.delay(20, 22)
-    assert done.get(timeout=10) == 42
+    assert done.get(timeout=60) == 42
     failed = tasks.fail.delay("hush")
     with pytest.raises(ValueError, match="bad input"):
-        failed.get(timeout=10)
+        failed.get(timeout=60)
     tasks.app.send_task("no.such.task", ("hush",))
     running = tasks.nap.delay(30)
     worker.wait_log("INFO: napping")

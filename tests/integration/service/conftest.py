@@ -1,19 +1,14 @@
 """Workers of each kind, their tasks' record, and a producer in the test's own process."""
 
-import importlib
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import _state
-from kombu import pools
 
-from celery_fleet.install import install
-from integration.support import Services, eventually
+from integration.support import Installed, Services, eventually
 
 APPS = Path(__file__).parent / "apps"
 LIMITS = {"celery_time_limit": 600, "celery_soft_time_limit": None}
@@ -29,6 +24,11 @@ class Record:
         """How often each task has begun, or ended."""
         words = (line.split() for line in self.path.read_text().splitlines())
         return Counter(tag for event, tag in words if event == what)
+
+    def pid(self, tag: str) -> int:
+        """The process that runs a task that tells it."""
+        found = next(iter(each for each in self.count("pid") if each.startswith(f"{tag}=")))
+        return int(found.partition("=")[2])
 
     def wait(self, what: str, *tags: str, patience: float = 40) -> None:
         eventually(lambda: set(tags) <= set(self.count(what)), patience, what=f"the {what} of {tags}")
@@ -54,24 +54,6 @@ def environment(services: Services, record: Record) -> Callable[..., dict[str, s
 
 
 @pytest.fixture
-def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], Any]]:
+def producer(installed: Installed) -> Callable[[Mapping[str, str]], Any]:
     """producer(environment) -> the module serviceapp, imported anew, with its app installed."""
-    apps = []
-    shared = set(_state._on_app_finalizers)
-
-    def load(environment: Mapping[str, str]) -> Any:
-        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.syspath_prepend(str(APPS))
-        sys.modules.pop("serviceapp", None)
-        module = importlib.import_module("serviceapp")
-        install(module.app, environment)
-        apps.append(module.app)
-        return module
-
-    yield load
-    for app in apps:
-        app.backend.client.close()
-        app.close()
-    pools.reset()
-    _state._on_app_finalizers.intersection_update(shared)
+    return lambda environment: installed("serviceapp", APPS, environment)

@@ -1,5 +1,8 @@
 """Processes of a prefork pool: scaled by demand, replaced when they have grown, sharing what is loaded."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 from integration.support import eventually
@@ -31,17 +34,39 @@ def test_a_child_is_replaced_after_so_many_tasks_or_when_it_has_grown(environmen
     settings = environment()
     few = services.worker(settings, "--max-tasks-per-child=2").wait_ready()
     tasks = producer(settings)
-    pids = [tasks.pid.delay().get(timeout=30) for _ in range(4)]
+    pids = [tasks.pid.delay().get(timeout=60) for _ in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
     few.stop()
     small = services.worker(settings, "--max-memory-per-child=200000").wait_ready()
-    first = tasks.pid.delay().get(timeout=30)
-    assert tasks.pid.delay().get(timeout=30) == first, (
+    first = tasks.pid.delay().get(timeout=60)
+    assert tasks.pid.delay().get(timeout=60) == first, (
         "what it shares with the main process is within the limit"
     )
-    tasks.grow.delay(200).get(timeout=30)
-    assert tasks.pid.delay().get(timeout=30) != first, "it has given all of that back, but has had it"
+    tasks.grow.delay(200).get(timeout=60)
+    assert tasks.pid.delay().get(timeout=60) != first, "it has given all of that back, but has had it"
     small.stop()
+
+
+def test_the_task_of_a_killed_process_is_soon_tried_again(environment, producer, services, record):
+    """C4: Celery alone needs up to five seconds to see that a process has died. No task that ended is taken for lost."""
+    settings = environment(celery_retry={"delay": 1})
+    worker = services.worker(settings, concurrency=2).wait_ready()
+    tasks = producer(settings)
+    tags, others = ["one", "two", "three"], [f"other{number}" for number in range(60)]
+    for tag in others:
+        tasks.work.delay(tag, 0.02)
+    took = []
+    for tag in tags:
+        tasks.killed.delay(tag, 3)
+        eventually(lambda tag=tag: record.count("begin")[tag] == 1, what="its first run")
+        os.kill(record.pid(tag), signal.SIGKILL)
+        killed = time.monotonic()
+        eventually(lambda tag=tag: record.count("begin")[tag] == 2, what="its second run")
+        took.append(time.monotonic() - killed)
+    assert max(took) < 4, "half a second until it is seen, one of delay"
+    record.wait("end", *tags, *others)
+    assert record.count("begin") == dict.fromkeys(others, 1) | dict.fromkeys(tags, 2)
+    assert worker.stop() == 0
 
 
 def test_children_share_what_the_main_process_has_loaded(environment, services):

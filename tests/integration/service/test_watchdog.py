@@ -10,10 +10,6 @@ from integration.support import eventually
 KINDS = ["prefork", "threads", "gevent", "solo"]
 
 SOON = """
-import sys
-if "--pool=gevent" in sys.argv:
-    from gevent import monkey
-    monkey.patch_all()
 from celery.signals import worker_ready
 from celery_fleet.service import readiness, watchdog
 watchdog.LATE, watchdog.SUSPICIOUS_SILENCE, watchdog.LONGEST_SILENCE = 2.5, 0.5, 1.5

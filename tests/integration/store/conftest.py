@@ -1,21 +1,16 @@
 """The app `endings`, a producer of its tasks, and the fleet's stores as an operator has them."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from celery import _state
-from kombu import pools
 
-from celery_fleet.install import install
 from celery_fleet.store.connection import state_client
 from celery_fleet.store.deadletters import DeadLetters
 from celery_fleet.store.index import TaskIndex
-from integration.support import Services
+from integration.support import Installed, Services
 
 APPS = Path(__file__).parent / "apps"
 
@@ -64,24 +59,6 @@ def environment(services: Services, record: Path) -> Callable[..., dict[str, str
 
 
 @pytest.fixture
-def fleet_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], Fleet]]:
+def fleet_of(installed: Installed) -> Callable[[Mapping[str, str]], Fleet]:
     """fleet_of(environment) -> Fleet."""
-    apps = []
-    shared = set(_state._on_app_finalizers)
-
-    def load(environment: Mapping[str, str]) -> Fleet:
-        for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.syspath_prepend(str(APPS))
-        sys.modules.pop("endings", None)
-        module = importlib.import_module("endings")
-        install(module.app, environment)
-        apps.append(module.app)
-        return Fleet(module)
-
-    yield load
-    for app in apps:
-        app.backend.client.close()
-        app.close()
-    pools.reset()
-    _state._on_app_finalizers.intersection_update(shared)
+    return lambda environment: Fleet(installed("endings", APPS, environment))

@@ -44,7 +44,7 @@ def test_every_end_of_a_task(pool, without, environment, services, fleet_of):
     expired = fleet.tasks.good.apply_async(expires=-1)
     unknown = app.send_task("endings.nobody", [1], {"b": 2})
     eventually(lambda: fleet.letters.count() == len(endings) + 1, PATIENCE, "all dead letters")
-    assert good.get(timeout=20) == 1
+    assert good.get(timeout=60) == 1
     worker.stop()
     assert fleet.letters.count() == len(endings) + 1
 

@@ -1,6 +1,7 @@
 """Real peers of the tasks: an HTTP server, a mail server, and a plain worker without the fleet's runtime."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from celery import Celery
 from celery.contrib.abortable import AbortableAsyncResult
 from kombu import pools
 
-from integration.support import PASSWORD, SRC, USER, RedisServer, eventually
+from integration.support import DIES_WITH_US, PASSWORD, SRC, USER, RedisServer, eventually
 from taskapp.settings import PREFIX
 
 
@@ -118,10 +119,12 @@ def plain_worker(
         "1",
         *getattr(request, "param", ()),
     ]
-    command = [sys.executable, "-m", "celery", "-A", "taskapp.app:app", "worker", *options]
+    command = [*DIES_WITH_US, sys.executable, "-m", "celery", "-A", "taskapp.app:app", "worker", *options]
     with (
         log_file.open("wb") as log,
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, process_group=0
+        ) as process,
         Celery("client", broker=f"{login}/0", backend=f"{login}/1", set_as_current=False) as app,
     ):
         worker = PlainWorker(app, environment, log_file, process)
@@ -130,6 +133,6 @@ def plain_worker(
             assert process.poll() is None, worker.log
             yield worker
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             app.backend.client.close()
             pools.reset()

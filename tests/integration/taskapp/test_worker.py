@@ -54,7 +54,8 @@ def test_the_demo_fails_when_a_queue_has_no_worker(plain_worker: PlainWorker) ->
         {**plain_worker.environment, "TASKAPP_DEMO_SERVERS": "nobody", "TASKAPP_DEMO_TIMEOUT": "4"}
     )
     assert code == 1
-    assert [row[0] for row in rows if row[3] != "SUCCESS"] == ["nobody"]
+    assert [row[3] for row in rows if row[0] == "nobody"] == ["PENDING", "PENDING"]
+    assert "ERROR" not in {row[3] for row in rows}, "a slow machine may not have got round to the others"
 
 
 def test_an_aborted_gather_ends_as_revoked_and_leaves_nothing(
@@ -65,7 +66,7 @@ def test_an_aborted_gather_ends_as_revoked_and_leaves_nothing(
     assert result.info["total"] == 100_000
     plain_worker.abort(result.id)
     with pytest.raises(TaskRevokedError):
-        result.get(timeout=20)
+        result.get(timeout=60)
     assert result.state == "REVOKED"
     assert list((state_dir / "gathers").iterdir()) == []
     assert f"Task revoked task_id={result.id} terminated=False" in plain_worker.log
@@ -102,15 +103,15 @@ def test_a_gather_cleans_up_at_its_soft_time_limit(plain_worker: PlainWorker, st
 def test_two_deliveries_of_a_gather_compute_it_once(plain_worker: PlainWorker) -> None:
     kwargs = {"events": 3}
     results = [plain_worker.app.send_task("automated_gather_creation", kwargs=kwargs) for _ in range(2)]
-    assert [result.get(timeout=20)["result"]["computed"] for result in results] == [True, False]
+    assert [result.get(timeout=60)["result"]["computed"] for result in results] == [True, False]
 
 
 def test_the_status_of_a_task_tells_result_or_error(plain_worker: PlainWorker) -> None:
     """A2, A6"""
     good = plain_worker.app.send_task("taskapp.jobs.calculate", args=[999])
     bad = plain_worker.app.send_task("taskapp.diagnostics.fail", kwargs={"message": "so it goes"})
-    good.get(timeout=20)
-    bad.get(timeout=20, propagate=False)
+    good.get(timeout=60)
+    bad.get(timeout=60, propagate=False)
     status = get_task_status(good.id, plain_worker.app)
     assert (status["status"], status["result"]["result"]["factors"]) == ("SUCCESS", [3, 3, 3, 37])
     assert get_task_status(bad.id, plain_worker.app) == {
@@ -122,7 +123,7 @@ def test_the_status_of_a_task_tells_result_or_error(plain_worker: PlainWorker) -
 
 def test_unknown_parameters_are_a_structured_error(plain_worker: PlainWorker) -> None:
     """A5, A8"""
-    answer = plain_worker.app.send_task("taskapp.jobs.calculate", kwargs={"dat": 1}).get(timeout=20)
+    answer = plain_worker.app.send_task("taskapp.jobs.calculate", kwargs={"dat": 1}).get(timeout=60)
     assert answer["status"] == "error"
     assert "data: Missing required argument" in answer["message"]
 
@@ -138,7 +139,7 @@ def test_a_killed_child_is_a_loss_and_the_pool_goes_on(plain_worker: PlainWorker
     lost = plain_worker.app.send_task("taskapp.diagnostics.fail", kwargs={"how": "killed"})
     eventually(lambda: lost.state == "FAILURE", what="the loss")
     assert (
-        plain_worker.app.send_task("taskapp.diagnostics.echo", args=["alive"]).get(timeout=20)["status"]
+        plain_worker.app.send_task("taskapp.diagnostics.echo", args=["alive"]).get(timeout=60)["status"]
         == "success"
     )
 
@@ -148,13 +149,13 @@ def test_a_health_check_of_all_reaches_every_application(plain_worker: PlainWork
     peer.answers = {"/a": (200, b""), "/b": (500, b"")}
     for name in "ab":
         kwargs = {"application_id": name, "health_url": f"{peer.url}/{name}"}
-        plain_worker.app.send_task("taskapp.applications.check_health", kwargs=kwargs).get(timeout=20)
+        plain_worker.app.send_task("taskapp.applications.check_health", kwargs=kwargs).get(timeout=60)
     peer.requests.clear()
-    tasks = plain_worker.app.send_task("taskapp.applications.check_all_active").get(timeout=20)["result"][
+    tasks = plain_worker.app.send_task("taskapp.applications.check_all_active").get(timeout=60)["result"][
         "tasks"
     ]
     health = {
-        name: plain_worker.app.AsyncResult(id_).get(timeout=20)["result"]["health"]
+        name: plain_worker.app.AsyncResult(id_).get(timeout=60)["result"]["health"]
         for name, id_ in tasks.items()
     }
     assert health == {"a": "up", "b": "down"}

@@ -2,7 +2,20 @@
 
 import pytest
 
-from chaos.ledger import EVERYWHERE, Fault, Task, add_runs, lost, read_published, redeliveries, repeats
+from chaos.ledger import (
+    EVERYWHERE,
+    Fault,
+    Task,
+    Times,
+    add_runs,
+    attempts_between,
+    lost,
+    read_published,
+    redeliveries,
+    repeats,
+    slow_cases,
+    slow_medians,
+)
 
 PUBLISHED = "try t prefork 1.0\nyes t prefork 1.1\n"
 KILLED = Fault("main killed", "prefork", "prefork@a", 5.0)
@@ -103,3 +116,28 @@ def test_two_attempts_to_publish_explain_two_runs() -> None:
 
 def test_without_any_fault_nothing_is_explained() -> None:
     assert cause([], "begin 2 solo@a", "end 2.1 solo@a", "begin 3 solo@b", "end 3.1 solo@b") is None
+
+
+def test_a_median_beyond_its_bound_is_told_by_kind_and_for_all() -> None:
+    times = {("main killed", "solo"): Times([1, 6, 7]), ("group killed", "solo"): Times([9, 9])}
+    assert slow_medians(times, ("main killed", "group killed"), 5) == [
+        ("main killed", "all", 6),
+        ("main killed", "solo", 6),
+    ]
+    assert slow_medians(times, ("group killed",), 5) == []
+
+
+def test_cases_of_few_kinds_count_together() -> None:
+    times = {("main killed", kind): Times([6]) for kind in ("solo", "gevent", "threads")}
+    assert slow_medians(times, ("main killed",), 5) == [("main killed", "all", 6)]
+
+
+def test_one_long_case_is_told() -> None:
+    times = {("Redis restarted", "solo"): Times([1, 21]), ("Redis restarted", "gevent"): Times([1, 19])}
+    assert slow_cases(times, ("Redis restarted",), 20) == [("Redis restarted", "solo", 21)]
+    assert slow_cases(times, ("Redis frozen",), 20) == []
+
+
+def test_attempts_are_counted_while_redis_was_away() -> None:
+    published = "try t prefork 1.0\ntry t prefork 1.5\ntry t prefork 3\nyes t prefork 3.1\n"
+    assert attempts_between(account(published=published), 1.2, 3) == 2

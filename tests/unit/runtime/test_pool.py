@@ -8,7 +8,15 @@ GEVENT = {"CELERY_WORKER_POOL": "gevent"}
 CELERY = ["python", "/opt/bin/celery", "-A", "celery_fleet.app"]
 
 
-@pytest.mark.parametrize("start", [CELERY, ["python3", "-m", "celery", "-A", "celery_fleet.app"]])
+@pytest.mark.parametrize(
+    "start",
+    [
+        CELERY,
+        ["python", "/opt/bin/celery-fleet", "-A", "celery_fleet.app"],
+        ["python3", "-m", "celery", "-A", "celery_fleet.app"],
+        ["python3", "-m", "celery_fleet", "-A", "celery_fleet.app"],
+    ],
+)
 def test_f5_gevent_from_the_environment_is_told_in_time(start):
     assert command_with_pool([*start, "worker", "-l", "info"], GEVENT) == [
         *(*start, "worker", "-l", "info"),
@@ -25,6 +33,7 @@ def test_f5_gevent_from_the_environment_is_told_in_time(start):
         ([*CELERY, "worker", "-P", "prefork"], GEVENT),
         ([*CELERY, "beat"], GEVENT),
         (["python", "/opt/bin/gunicorn", "worker"], GEVENT),
+        (["python", "-m", "gunicorn", "worker"], GEVENT),
         (["python"], GEVENT),
     ],
 )

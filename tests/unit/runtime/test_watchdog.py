@@ -116,9 +116,7 @@ class Job:
 
 def children(*jobs):
     """Two processes, 0 and 1, with these jobs."""
-    return SimpleNamespace(
-        _pool=[SimpleNamespace(pid=pid) for pid in range(2)], _cache=dict(enumerate(jobs))
-    )
+    return SimpleNamespace(_pool=[SimpleNamespace(pid=pid) for pid in range(2)], _cache=dict(enumerate(jobs)))
 
 
 def pool(kind, **made):
