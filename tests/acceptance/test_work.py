@@ -11,7 +11,7 @@ import pytest
 
 from acceptance.application import SLEEP, Application
 from acceptance.waiting import eventually
-from celery_fleet.topology import read_document
+from celery_fleet.topology import Topology, read_document
 from hosts import Fleet
 
 DOCUMENTED = [
@@ -82,10 +82,33 @@ def test_every_worker_has_the_documented_settings(
         assert {name: settings[name] for name in documented} == documented
 
 
-def test_queues_have_the_documented_priorities(fleet: Fleet) -> None:
-    """F1: 1 is the lowest."""
+@pytest.fixture(scope="module")
+def topology(fleet: Fleet) -> Topology:
+    """What the workers read."""
     content = fleet.host(fleet.groups["workers"][0]).file("/etc/celery-fleet/topology.json").content_string
-    topology = read_document(json.loads(content))
+    return read_document(json.loads(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "retry"),
+    [
+        ("automated_gather_creation", (600, 540), (3, 60, 2.0, 600, True)),
+        ("promgen.tasks.notify", (60, 30), (None, 5, 2.0, 600, True)),
+        ("taskapp.jobs.process", (1800, 1500), (3, 5, 2.0, 3600, False)),
+    ],
+)
+def test_tasks_have_the_documented_policies(
+    name: str, limits: tuple[int, int], retry: tuple[object, ...], topology: Topology
+) -> None:
+    """C2 and C3, P4, D1: that they are followed is shown by tests/integration/policy."""
+    found = topology.settings_for(name)
+    policy = found.retry
+    assert (found.time_limit, found.soft_time_limit) == limits
+    assert (policy.max_retries, policy.delay, policy.backoff, policy.max_delay, policy.jitter) == retry
+
+
+def test_queues_have_the_documented_priorities(topology: Topology) -> None:
+    """F1: 1 is the lowest."""
     priorities = {name: queue.settings.priority for name, queue in topology.queues.items()}
     documented = {"default": 5, "email": 3, "reports": 5, "analytics": 2, "cleanup": 1}
     assert {name: priorities[name] for name in documented} == documented
