@@ -112,7 +112,7 @@ class FleetRequest(Request):  # type: ignore[misc]
         error = _error(exc_info)
         if isinstance(error, TimeLimitExceeded) and not return_ok:
             # billiard calls on_timeout next, which does all that is to be done, unless nothing runs any more: a
-            # process that died is only taken for lost after `worker_lost_wait`, which its limit may come before.
+            # process that died is only missed when the pool next looks for it, which its limit may come before.
             if _exists(self.worker_pid):
                 return
             self._is_ended = True
