@@ -74,6 +74,14 @@ def services(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureR
 
 
 @pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """The file that tasks write to."""
+    path = tmp_path / "record"
+    path.touch()
+    return path
+
+
+@pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
     """installed(module, directory, environment) -> the module, imported anew, with its `app` under the fleet."""
     apps = []

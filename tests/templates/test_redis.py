@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -121,7 +120,6 @@ def test_secrets_stay_outside_of_the_repository(variables: dict[str, Any]) -> No
     assert evaluate("redis_secrets_dir", variables) == "~/.local/share/celery-fleet/production/secrets"
 
 
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
 class TestTrial:
     """What stands between a rendered file and a running server."""
 

@@ -5,6 +5,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from celery_fleet.delivery.agreement import Disagreement
+from celery_fleet.delivery.lease import NodeTaken
 from celery_fleet.install import InstallError
 from celery_fleet.topology.problem import InvalidTopology
 
@@ -28,7 +29,7 @@ def explained(error: Exception) -> click.ClickException:
         )
     if isinstance(error, redis.RedisError):
         return Unreachable(f"Redis answers with an error: {text}.")
-    if isinstance(error, Disagreement):
+    if isinstance(error, Disagreement | NodeTaken):
         return Problem(f"{text}.")
     if isinstance(error, InvalidTopology | InstallError):
         return Unusable(f"{text}.")

@@ -11,7 +11,7 @@ from . import envelope
 from .commands import ClientCommands, Commands
 from .giving import CHUNK, Entry, Giver, Holding, Place
 from .keys import Keys
-from .lease import KEPT_OUT, Lease, LeaseInfo
+from .lease import KEPT_OUT, Lease, LeaseInfo, NodeTaken
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,15 @@ def restore(client: Any, node: str, rules: Rules = Rules(), keys: Keys = Keys())
     """Gives the work of a node to others, on an operator's word that its process is dead.
 
     `client`: redis-py's, for the broker's database. Its lease is taken, so that a process which lives after all ends.
+    Raises NodeTaken when the lease changes each time that it is about to be taken.
     """
     commands = ClientCommands(client)
     lease = Lease(commands, keys, node)
-    while not lease.take(lease.holder()):
-        pass
+    holder, rounds = lease.holder(), 0
+    while not lease.take(holder):
+        holder, rounds = lease.holder(), rounds + 1
+        if holder and rounds >= _ROUNDS:
+            raise NodeTaken(holder)
     return _restore_and_release(commands, keys, lease, rules)
 
 

@@ -6,6 +6,7 @@ swept by time: what a node holds is its own until it says so, or is dead (see `o
 
 import json
 import logging
+from contextlib import suppress
 from functools import cache
 from queue import Empty
 from threading import get_ident
@@ -467,10 +468,9 @@ class Channel(_stock.Channel):  # type: ignore[misc]
             self._in_poll.disconnect()
             self._in_poll = None
         if self._in_poll:
-            try:
+            # What a claim took goes back below; one whose answer is never read is given back by the keeper, as a stray.
+            with suppress(Empty, ResponseError, *LOST):
                 self._brpop_read()
-            except (Empty, ResponseError, *LOST):
-                pass
         self._owe_acks()
         was_closed = self.closed
         if not was_closed and self._qos is not None:

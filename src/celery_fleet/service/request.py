@@ -276,8 +276,8 @@ def _exists(pid: int | None) -> bool:
         os.kill(pid or 0, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass
+    except PermissionError:  # it is there, and is another user's
+        return True
     return True
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kombu import pools
 
 from celery_fleet.cli.main import fleet as command
-from integration.runtime.plain import APP, APPS, VARIABLES
+from integration.runtime.plain import environment_maker
 from integration.support import PATIENCE, Services
 
 
@@ -34,21 +34,9 @@ Fleet = Callable[..., Answer]
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """The file that the tasks of the plain app write to."""
-    path = tmp_path / "record"
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def environment(services: Services, record: Path) -> Callable[..., dict[str, str]]:
     """environment(variables, queues) of a pool that runs the plain app."""
-
-    def make(variables: Mapping[str, Any] = VARIABLES, queues: str = "celery,email") -> dict[str, str]:
-        return {**services.environment(APP, variables, APPS, queues), "PLAIN_RECORD": str(record)}
-
-    return make
+    return environment_maker(services, record)
 
 
 @pytest.fixture

@@ -245,6 +245,23 @@ def test_only_one_reaps_and_a_node_that_moved_is_left_alone(commands, claimed, c
     Lease(commands, KEYS, NODE).acquire(watched=60)
 
 
+def test_an_operator_is_told_of_a_node_that_cannot_be_taken(commands, client, claimed, monkeypatch):
+    """Its process shows a sign of life each time that the lease was read, before it is taken."""
+    living = Lease(commands, KEYS, NODE, ELSEWHERE)
+    living.acquire()
+    claimed("a")
+    take = Lease.take
+
+    def late(self, holder):
+        living.refresh(2)
+        return take(self, holder)
+
+    monkeypatch.setattr(Lease, "take", late)
+    with pytest.raises(NodeTaken, match=NODE):
+        restore(client, NODE)
+    assert client.hlen(f"unacked:{NODE}") == 1
+
+
 def test_a_lease_stays_while_messages_are_held(commands, claimed):
     lease = Lease(commands, KEYS, NODE)
     lease.acquire()

@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from integration.runtime.plain import APP, APPS, VARIABLES
+from integration.runtime.plain import APPS, environment_maker
 from integration.support import Installed, Services
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """The file that the tasks of the plain app write to."""
-    path = tmp_path / "record"
-    path.touch()
-    return path
 
 
 @pytest.fixture
@@ -27,8 +19,4 @@ def producer(installed: Installed) -> Callable[[Mapping[str, str]], Any]:
 @pytest.fixture
 def environment(services: Services, record: Path) -> Callable[..., dict[str, str]]:
     """environment(variables, queues) of a pool that runs the plain app."""
-
-    def make(variables: Mapping[str, Any] = VARIABLES, queues: str = "celery,email") -> dict[str, str]:
-        return {**services.environment(APP, variables, APPS, queues), "PLAIN_RECORD": str(record)}
-
-    return make
+    return environment_maker(services, record)

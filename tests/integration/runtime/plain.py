@@ -1,7 +1,10 @@
 """The plain app, and topologies for it."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from integration.support import Services
 
 APP = "plainapp:app"
 APPS = Path(__file__).parent / "apps"
@@ -13,6 +16,15 @@ VARIABLES: dict[str, Any] = {
     "celery_time_limit": 60,
     "celery_soft_time_limit": 50,
 }
+
+
+def environment_maker(services: Services, record: Path) -> Callable[..., dict[str, str]]:
+    """make(variables, queues) -> the environment of a pool that runs the plain app."""
+
+    def make(variables: Mapping[str, Any] = VARIABLES, queues: str = "celery,email") -> dict[str, str]:
+        return {**services.environment(APP, variables, APPS, queues), "PLAIN_RECORD": str(record)}
+
+    return make
 
 
 def with_route(task: str, **route: Any) -> dict[str, Any]:

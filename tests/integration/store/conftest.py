@@ -40,14 +40,6 @@ class Fleet:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """The file that the tasks write to."""
-    path = tmp_path / "record"
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def environment(services: Services, record: Path) -> Callable[..., dict[str, str]]:
     def make(variables: Mapping[str, Any] = VARIABLES) -> dict[str, str]:
         return {

@@ -20,8 +20,6 @@ from ansible.module_utils.testing import patch_module_args
 MODULE = Path(__file__).resolve().parents[3] / "ansible/plugins/modules/redis_live.py"
 PASSWORD = "correct-horse"
 
-pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
-
 
 def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("redis_live", MODULE)
