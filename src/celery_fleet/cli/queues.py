@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from .backlog import Backlog
+from celery_fleet.survey.backlog import Backlog
+from celery_fleet.survey.reading import look_at_queues, look_at_staff
+
 from .exits import OK
 from .options import json_option, timeout_option, with_session
 from .output import WARNING, Cell, age, print_json, print_table
-from .reading import look_at_queues, look_at_staff
 from .session import Session
 
 

@@ -8,14 +8,14 @@ import click
 from celery_fleet.delivery.keys import Keys
 from celery_fleet.delivery.restore import restore
 from celery_fleet.delivery.wiring import rules
+from celery_fleet.survey.backlog import holders
+from celery_fleet.survey.reading import forget, read_gone, read_leases
+from celery_fleet.survey.roster import FRESH, Lease
 from celery_fleet.topology.problem import counted
 
-from .backlog import holders
 from .exits import OK, Problem
 from .options import confirm, json_option, with_session, yes_option
 from .output import age, print_json
-from .reading import forget, read_gone, read_leases
-from .roster import FRESH, Lease
 from .session import Session
 from .stores import audit
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
+from celery_fleet.survey.backlog import Backlog
+from celery_fleet.survey.health import PROBLEM, Finding, RedisReading, headline, judge
+from celery_fleet.survey.reading import look_at_queues, look_at_redis, look_at_staff
+from celery_fleet.survey.roster import ALIVE, SILENT, Worker
 from celery_fleet.topology.problem import counted
 from celery_fleet.topology.units import human_size
 
 from . import exits
-from .backlog import Backlog
-from .health import PROBLEM, Finding, RedisReading, headline, judge
 from .options import json_option, timeout_option, with_session
 from .output import BAD, GOOD, WARNING, paint, print_facts, print_json
-from .reading import look_at_queues, look_at_redis, look_at_staff
-from .roster import ALIVE, SILENT, Worker
 from .session import Session
 from .stores import dead_letters
 

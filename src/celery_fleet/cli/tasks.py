@@ -9,6 +9,7 @@ from celery.exceptions import CeleryError
 from celery_fleet.delivery.keys import Keys
 from celery_fleet.policy.priority import fleet_priority
 from celery_fleet.store.index import STATES, TaskPage, TaskRecord
+from celery_fleet.survey.where import Place, find
 
 from .exits import OK, Problem, one_line
 from .group import DefaultGroup
@@ -16,7 +17,6 @@ from .options import complete_queue, json_option, past, with_session
 from .output import BAD, GOOD, WARNING, Cell, age, ago, compact, moment, print_facts, print_json, print_table
 from .session import Session
 from .stores import dead_letters, task_index
-from .where import Place, find
 
 COLOURS = {"SUCCESS": GOOD, "FAILURE": BAD, "REJECTED": BAD, "RETRY": WARNING, "REVOKED": WARNING}
 

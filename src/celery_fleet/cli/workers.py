@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from celery_fleet.survey.reading import look_at_staff
+from celery_fleet.survey.roster import ALIVE, MISSING, SILENT, Worker
+
 from .exits import OK, PROBLEM
 from .options import json_option, timeout_option, with_session
 from .output import BAD, GOOD, WARNING, Cell, age, print_json, print_table
-from .reading import look_at_staff
-from .roster import ALIVE, MISSING, SILENT, Worker
 from .session import Session
 
 COLOURS = {ALIVE: GOOD, SILENT: WARNING, **dict.fromkeys(MISSING, BAD)}

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 import pytest
 
-from celery_fleet.cli import exits, roster
-from celery_fleet.cli.health import RedisReading
+from celery_fleet.cli import exits
 from celery_fleet.cli.main import VERBS, fleet
-from celery_fleet.cli.where import Place
 from celery_fleet.service.cancel import Cancelled
 from celery_fleet.store.deadletters import REASONS, DeadLetter
 from celery_fleet.store.index import TaskRecord
+from celery_fleet.survey import roster
+from celery_fleet.survey.health import RedisReading
+from celery_fleet.survey.where import Place
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 

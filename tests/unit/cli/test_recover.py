@@ -4,7 +4,7 @@ import pytest
 
 from celery_fleet.cli.exits import Problem
 from celery_fleet.cli.recover import choose
-from celery_fleet.cli.roster import FRESH, Lease
+from celery_fleet.survey.roster import FRESH, Lease
 
 LEASES = [Lease("a@1", "1", 7, 0.5), Lease("b@2", "2", 7, FRESH + 1)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from celery_fleet.cli.roster import (
+from celery_fleet.survey.roster import (
     ALIVE,
     DEAD,
     GONE,

@@ -16,8 +16,8 @@ from celery_fleet.delivery.parking import count_parked
 from .asking import ask
 from .backlog import Backlog, read_backlogs
 from .health import RedisReading
+from .reach import Reach
 from .roster import FRESH, SILENT, Lease, Worker, local_nodes, roster
-from .session import Session
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,31 @@ class Staff:
         return not any(worker.state == SILENT for worker in self.workers)
 
 
-def look_at_staff(session: Session, timeout: float, active: bool = True) -> Staff:
-    leases = read_leases(session)
+def look_at_staff(reach: Reach, timeout: float, active: bool = True) -> Staff:
+    leases = read_leases(reach)
     # Workers on the stock transport have no leases: then whoever answers is there.
     alive = [lease.node for lease in leases if lease.age <= FRESH] if leases else None
-    answers = ask(session.app, alive, timeout, active)
-    gone = {node: age for node, age in read_gone(session).items() if not is_forgotten(session, node, age)}
-    return Staff(roster(leases, answers, local_nodes(session.topology_path), gone))
+    answers = ask(reach.app, alive, timeout, active)
+    gone = {node: age for node, age in read_gone(reach).items() if not is_forgotten(reach, node, age)}
+    return Staff(roster(leases, answers, local_nodes(reach.topology_path), gone))
 
 
-def look_at_queues(session: Session) -> list[Backlog]:
-    keys = Keys(session.prefix)
-    return read_backlogs(
-        session.broker, list(session.topology.queues), count_parked(session.broker, keys), keys
-    )
+def look_at_queues(reach: Reach) -> list[Backlog]:
+    keys = Keys(reach.prefix)
+    return read_backlogs(reach.broker, list(reach.topology.queues), count_parked(reach.broker, keys), keys)
 
 
-def read_leases(session: Session) -> list[Lease]:
-    found = list_leases(session.broker, Keys(session.prefix))
+def read_leases(reach: Reach) -> list[Lease]:
+    found = list_leases(reach.broker, Keys(reach.prefix))
     return [Lease(lease.node, lease.host, lease.pid, lease.age) for lease in found]
 
 
-def read_gone(session: Session) -> dict[str, float]:
+def read_gone(reach: Reach) -> dict[str, float]:
     """Node -> seconds since its work was given to others: for a week, unless it comes back."""
     # Who may claim for a node has its token there; it is emptied when the work is given away.
-    start = Keys(session.prefix).owner("")
-    keys = [key.decode() for key in session.broker.scan_iter(f"{start}*", count=1000, _type="string")]
-    pipe = session.broker.pipeline(transaction=False)
+    start = Keys(reach.prefix).owner("")
+    keys = [key.decode() for key in reach.broker.scan_iter(f"{start}*", count=1000, _type="string")]
+    pipe = reach.broker.pipeline(transaction=False)
     for key in keys:
         pipe.get(key)
         pipe.ttl(key)
@@ -75,21 +73,21 @@ def read_gone(session: Session) -> dict[str, float]:
     }
 
 
-def is_forgotten(session: Session, node: str, gone: float) -> bool:
+def is_forgotten(reach: Reach, node: str, gone: float) -> bool:
     """Whether an operator has said, since the worker is gone, that it is not to come back."""
-    said = session.state.hget(_forgotten(session), node)
+    said = reach.state.hget(_forgotten(reach), node)
     return said is not None and float(cast(bytes, said)) >= time.time() - gone - 1
 
 
-def forget(session: Session, node: str) -> None:
+def forget(reach: Reach, node: str) -> None:
     """The worker is not expected any more, until it comes back."""
-    session.state.hset(_forgotten(session), node, str(time.time()))
-    session.state.expire(_forgotten(session), KEPT_OUT)
+    reach.state.hset(_forgotten(reach), node, str(time.time()))
+    reach.state.expire(_forgotten(reach), KEPT_OUT)
 
 
-def _forgotten(session: Session) -> str:
+def _forgotten(reach: Reach) -> str:
     """Hash: node -> when an operator said so. A week is as long as Redis remembers who is gone."""
-    return f"{session.prefix}fleet:forgotten"
+    return f"{reach.prefix}fleet:forgotten"
 
 
 def look_at_redis(client: "redis.Redis") -> RedisReading:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from celery_fleet.cli.backlog import Backlog
-from celery_fleet.cli.health import PROBLEM, WARNING, Finding, RedisReading, headline, judge
-from celery_fleet.cli.reading import redis_reading
-from celery_fleet.cli.roster import ALIVE, DEAD, GONE, SILENT, STOPPED, Worker
+from celery_fleet.survey.backlog import Backlog
+from celery_fleet.survey.health import PROBLEM, WARNING, Finding, RedisReading, headline, judge
+from celery_fleet.survey.reading import redis_reading
+from celery_fleet.survey.roster import ALIVE, DEAD, GONE, SILENT, STOPPED, Worker
 
 REDIS = RedisReading("7.0.15", used=50, limit=100, append_only=True, last_write_ok=True, policy="noeviction")
 WORKER = Worker("default@a", ALIVE, "a", queues=("celery",))
