@@ -15,7 +15,7 @@ TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks chaos lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console chaos lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ bench-converge: setup images  ## how long a converge takes, as a ratio to a plai
 
 bench-tasks: setup  ## what a task costs, as a ratio to stock Celery on the same Redis; QUICK=1 only tries it
 	@python tests/bench/tasks.py $(if $(QUICK),--quick)
+
+bench-console: setup  ## how fast the console is with a million tasks, and 200 who watch it; QUICK=1 only tries it
+	@python tests/bench/console.py $(if $(QUICK),--quick)
 
 chaos: setup    ## tasks flow while workers and Redis are killed, frozen and cut off: none is lost; QUICK=1, SEED=n
 	@$(as_root) .venv/bin/python tests/chaos $(if $(QUICK),--quick) $(if $(SEED),--seed=$(SEED))

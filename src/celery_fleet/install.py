@@ -28,6 +28,7 @@ from .service.aside import SetAside
 from .service.beat import watch_beat
 from .service.cancel import Cancellation
 from .service.environment import Environment
+from .service.presence import Presenting
 from .service.readiness import Readiness
 from .service.recorder import Recording
 from .service.request import fleet_request
@@ -238,6 +239,7 @@ def _record(app: Celery, environment: Environment, topology: Topology) -> None:
             task_index_limit=topology.task_index_limit,
         )
     )
+    app.steps["worker"].add(Presenting.of_release(environment.release))
     app.steps["consumer"].add(SetAside)
     app.steps["consumer"].add(Cancellation.for_delivery(topology.delivery))
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from billiard import einfo, util
 from billiard import pool as billiard_pool
-from celery import Celery, _state, beat, bootsteps, signals
+from celery import Celery, _state, beat, bootsteps, schedules, signals
 from celery.app import amqp, annotations, defaults, routes, trace
 from celery.app.base import Celery as App
 from celery.app.task import Context, Task
@@ -48,6 +48,11 @@ DATA = None
 """In place of parameters: no function."""
 
 HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
+    "console.results": [
+        (backends_redis.RedisBackend, "add_pending_result", "self result weak start_drainer"),
+        (backends_redis.RedisBackend, "add_pending_results", "self results weak"),
+        (backends_redis.RedisBackend, "remove_pending_result", "self result"),
+    ],
     "delivery.transport": [
         (transports, "TRANSPORT_ALIASES", DATA),
         (transports, "_transport_cache", DATA),
@@ -177,6 +182,13 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (beat.Service, "_last_tick", DATA),
         (beat.Service, "scheduler", DATA),
         (beat.Scheduler, "max_interval", DATA),
+        (beat.Scheduler, "old_schedulers", DATA),
+        (beat.Scheduler, "_heap", DATA),
+        (schedules.crontab, "_orig_minute", DATA),
+        (schedules.crontab, "_orig_hour", DATA),
+        (schedules.crontab, "_orig_day_of_month", DATA),
+        (schedules.crontab, "_orig_month_of_year", DATA),
+        (schedules.crontab, "_orig_day_of_week", DATA),
     ],
     "service.cancel": [
         (state, "revoked", DATA),
@@ -227,6 +239,12 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
     "service.memory": [
         (util, "get_pdeathsig", ""),
         (signals, "worker_before_create_process", DATA),
+    ],
+    "service.presence": [
+        (state, "should_stop", DATA),
+        (state, "should_terminate", DATA),
+        (request.Request, "time_start", DATA),
+        (pools.BasePool, "num_processes", DATA),
     ],
     "service.readiness": [
         (consumer.Consumer, "call_soon", "self p args kwargs"),
@@ -341,7 +359,7 @@ def private_names_used() -> Iterator[tuple[str, str]]:
 
 def _defined(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
@@ -356,7 +374,11 @@ def _is_self(node: ast.AST) -> bool:
 def overridden() -> Iterator[tuple[str, str]]:
     """(module, name) of what the fleet's classes put in the place of what a class of Celery or kombu has."""
     for module in pkgutil.walk_packages(celery_fleet.__path__, "celery_fleet."):
-        if module.name in ("celery_fleet.app", "celery_fleet.run") or module.name.endswith("__main__"):
+        if module.name in (
+            "celery_fleet.app",
+            "celery_fleet.bare",
+            "celery_fleet.run",
+        ) or module.name.endswith("__main__"):
             continue
         loaded = importlib.import_module(module.name)
         for cls in vars(loaded).values():

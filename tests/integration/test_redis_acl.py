@@ -338,6 +338,21 @@ def test_a_worker_that_comes_back(client: Celery, broker: Broker) -> None:
         ("client", "HGETALL unacked:here"),
         ("beat", "SET celery-task-meta-1 1"),
         ("beat", "RPOP celery"),
+        ("console", "RPOP celery"),
+        ("console", "BRPOP celery 1"),
+        ("console", "DEL celery"),
+        ("console", "HDEL unacked:here tag"),
+        ("console", "DEL fleet:leases"),
+        ("console", "SET fleet:owner:here x"),
+        ("console", "KEYS *"),
+        ("console", "CONFIG GET *"),
+        ("console", "FLUSHDB"),
+        ("flower", "LPUSH celery x"),
+        ("flower", "RPOP celery"),
+        ("flower", "LRANGE celery 0 -1"),
+        ("flower", "SET celery-task-meta-1 1"),
+        ("flower", "HGETALL fleet:presence"),
+        ("flower", "GET fleet:beat"),
         ("exporter", "GET celery-task-meta-1"),
         ("exporter", "LRANGE celery 0 -1"),
         ("exporter", "LPUSH celery x"),
@@ -351,6 +366,45 @@ def test_what_is_not_allowed(broker: Broker, user: str, command: str) -> None:
         connection.execute_command(*command.split())
     connection.close()
     assert [entry["username"] for entry in broker.refused()] == [user]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "LRANGE celery 0 -1",
+        "LREM email 1 x",
+        "HGETALL unacked:here",
+        "ZRANGE fleet:leases 0 -1",
+        "HSET fleet:paused queue:celery x",
+        "HDEL fleet:paused queue:celery",
+        "ZREM fleet:parked x",
+        "ZADD fleet:cancelled:running 1 x",
+        "XADD fleet:audit * what else",
+        "HGETALL fleet:presence",
+        "GET fleet:beat",
+        "SETEX celery-task-meta-1 1 x",
+        "INFO",
+    ],
+)
+def test_what_the_console_may(broker: Broker, command: str) -> None:
+    with broker.as_user("console") as connection:
+        connection.execute_command(*command.split())
+
+
+def test_the_console_may_take_one_message_out(broker: Broker) -> None:
+    """By a script, together with what is noted of it."""
+    script = """
+        redis.call('LPUSH', KEYS[1], 'x')
+        redis.call('HSET', KEYS[2], 'id', 'x')
+        redis.call('HDEL', KEYS[2], 'id')
+        redis.call('ZSCORE', KEYS[3], 'here')
+        return redis.call('LREM', KEYS[1], 1, 'x')
+    """
+    with broker.as_user("console") as connection:
+        assert connection.eval(script, 3, "email", "fleet:pending", "fleet:leases") == 1
+        with pytest.raises(redis.ResponseError, match=r"can't (access|run)"):
+            connection.eval("return redis.call('RPOP', KEYS[1])", 1, "email")
+    assert {entry["username"] for entry in broker.refused()} == {"console"}
 
 
 def test_a_script_may_do_no_more_than_its_user(broker: Broker) -> None:

@@ -28,9 +28,8 @@ def load(path: Path) -> Any:
 
 
 def test_there_are_roles() -> None:
-    assert {"base", "redis", "celery", "release", "celery_worker", "celery_beat", "monitoring"} <= {
-        r.name for r in ROLES
-    }
+    wanted = {"base", "redis", "celery", "release", "celery_worker", "celery_beat", "monitoring"}
+    assert wanted | {"console", "flower", "edge"} <= {r.name for r in ROLES}
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

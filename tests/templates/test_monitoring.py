@@ -18,6 +18,9 @@ HOSTS = {
     "workers": ["worker1", "worker2", "monitor1"],
     "beat": ["monitor1"],
     "monitoring": ["monitor1"],
+    "console": ["monitor1"],
+    "flower": [],
+    "edge": [],
 }
 ADDRESSES = {"redis1": "10.9.0.1", "worker1": "10.9.0.2", "worker2": "10.9.0.3", "monitor1": "10.9.0.4"}
 
@@ -62,7 +65,7 @@ def test_every_host_is_a_target_with_its_name_and_groups(tmp_path: Path) -> None
         (["10.9.0.1:9100"], {"instance": "redis1", "groups": "redis"}),
         (["10.9.0.2:9100"], {"instance": "worker1", "groups": "workers"}),
         (["10.9.0.3:9100"], {"instance": "worker2", "groups": "workers"}),
-        (["10.9.0.4:9100"], {"instance": "monitor1", "groups": "beat,monitoring,workers"}),
+        (["10.9.0.4:9100"], {"instance": "monitor1", "groups": "beat,console,monitoring,workers"}),
     ]
     assert [entry["targets"] for entry in targets("redis", variables_of("monitor1", tmp_path))] == [
         ["10.9.0.1:9121"]
@@ -91,7 +94,11 @@ def test_ports_and_addresses_of_single_hosts(tmp_path: Path) -> None:
             ["node-exporter", "redis-exporter"],
             ["prometheus-node-exporter.service", "prometheus-redis-exporter.service"],
         ),
-        ("monitor1", ["node-exporter", ""], ["prometheus-node-exporter.service", "prometheus.service"]),
+        (
+            "monitor1",
+            ["node-exporter", "", "alertmanager"],
+            ["prometheus-node-exporter.service", "prometheus.service", "prometheus-alertmanager.service"],
+        ),
     ],
 )
 def test_a_host_gets_what_its_groups_ask_for(
@@ -103,9 +110,15 @@ def test_a_host_gets_what_its_groups_ask_for(
     assert [unit["name"] for unit in evaluate("__monitoring_units", variables)] == units
 
 
-def test_only_prometheus_yml_is_reloaded(tmp_path: Path) -> None:
+def test_only_what_can_be_reloaded_is(tmp_path: Path) -> None:
     units = evaluate("__monitoring_units", variables_of("monitor1", tmp_path))
-    assert units[1] == {"name": "prometheus.service", "reload_on": ["/etc/prometheus/prometheus.yml"]}
+    assert units[1:] == [
+        {
+            "name": "prometheus.service",
+            "reload_on": ["/etc/prometheus/prometheus.yml", "/etc/prometheus/rules/fleet.yml"],
+        },
+        {"name": "prometheus-alertmanager.service", "reload_on": ["/etc/prometheus/alertmanager.yml"]},
+    ]
 
 
 def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
@@ -141,7 +154,7 @@ def test_tasks_may_write_targets_and_rules_where_there_are_workers(tmp_path: Pat
     conf = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables_of("monitor1", tmp_path)))
     app = next(job for job in conf["scrape_configs"] if job["job_name"] == "app")
     assert app["file_sd_configs"] == [{"files": [f"{place}/*.json"]}]
-    assert conf["rule_files"] == [f"{rules}/*.yml"]
+    assert conf["rule_files"] == ["/etc/prometheus/rules/*.yml", f"{rules}/*.yml"]
 
 
 def promtool(path: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -164,9 +177,73 @@ def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) 
     run = promtool(tmp_path / "prometheus.yml", text)
     assert run.returncode == 0, run.stdout + run.stderr
     conf = yaml.safe_load(text)
-    jobs = ["prometheus", "node", "redis", "app"] + (["edge"] if more else [])
+    jobs = ["prometheus", "alertmanager", "node", "redis", "celery-console", "app"] + (
+        ["edge"] if more else []
+    )
     assert [job["job_name"] for job in conf["scrape_configs"]] == jobs
     assert conf["global"].get("external_labels", {}) == more.get("monitoring_prometheus_external_labels", {})
+
+
+def test_the_console_is_a_target_where_it_can_be_reached(tmp_path: Path) -> None:
+    def place(**own: Any) -> list[list[str]]:
+        hosts = {"hostvars": {"monitor1": own, "worker1": own}}
+        plan = {"hosts": HOSTS | {"console": ["monitor1", "worker1"]}}
+        found = targets("celery-console", variables_of("monitor1", tmp_path, plan=plan, **hosts))
+        return [entry["targets"] for entry in found]
+
+    assert place() == [["127.0.0.1:8000"]], "on loopback, only from its own host"
+    both = ["127.0.0.1:8001", "10.9.0.2:8002"]
+    assert place(console_listen=both) == [["127.0.0.1:8001"], ["10.9.0.2:8002"]]
+
+
+def test_alerts_go_to_alertmanager(tmp_path: Path) -> None:
+    variables = variables_of("monitor1", tmp_path, monitoring_alertmanager_port=9094)
+    conf = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))
+    assert conf["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:9094"]}]}]
+    found = arguments(render("monitoring", "alertmanager.default.j2", variables))
+    assert found == ["--web.listen-address=127.0.0.1:9094", "--cluster.listen-address="]
+    receivers = yaml.safe_load(render("monitoring", "alertmanager.yml.j2", variables))
+    assert receivers["route"]["receiver"] in [each["name"] for each in receivers["receivers"]]
+
+
+def test_promtool_takes_the_rules(tmp_path: Path) -> None:
+    """A target that is away for a minute is told of; that alerting works is told all the time."""
+    (tmp_path / "rules.yml").write_text(
+        render("monitoring", "rules.yml.j2", variables_of("monitor1", tmp_path))
+    )
+    case = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [
+                    {"series": 'up{job="node",instance="worker1"}', "values": "1 0x9"},
+                    {"series": 'up{job="node",instance="worker2"}', "values": "1 0 0 1x7"},
+                ],
+                "alert_rule_test": [
+                    {"eval_time": "1m", "alertname": "TargetDown", "exp_alerts": []},
+                    {
+                        "eval_time": "90s",
+                        "alertname": "TargetDown",
+                        "exp_alerts": [
+                            {
+                                "exp_labels": {"job": "node", "instance": "worker1", "severity": "critical"},
+                                "exp_annotations": {
+                                    "summary": "node on worker1 does not answer",
+                                    "description": "Prometheus cannot scrape it. Is the host up, and its service?",
+                                },
+                            }
+                        ],
+                    },
+                ],
+            }
+        ],
+    }
+    (tmp_path / "case.yml").write_text(yaml.safe_dump(case))
+    command = ["promtool", "test", "rules", str(tmp_path / "case.yml")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_promtool_refuses_a_bad_interval(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ if str(_SOURCE) not in sys.path:
 
 from celery_fleet.topology import InvalidTopology, with_host_queues  # noqa: E402
 
-GROUPS = ("redis", "workers", "beat", "monitoring")
+GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge")
 PREFIXES = ("celery_", "redis_")
 OWN_FACTS = ("celery_plan",)
 # What a fleet runs whose inventory names no app of its own.

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import click
-from celery.states import READY_STATES, REVOKED
+from celery.states import REVOKED
 
 from celery_fleet.service.cancel import Cancelled
 from celery_fleet.service.cancel import cancel as cancel_task
@@ -27,7 +27,8 @@ def cancel(
 ) -> int:
     """Cancel tasks for good, whatever restarts: waiting ones, those due later, those that would be retried.
 
-    What runs goes on, unless --terminate, and is not run again. Exit code 1 when one was over already, or runs on.
+    What runs goes on, unless --terminate, and is not run again. Exit code 1 when one was over already, runs on, or is
+    not known.
 
     \b
     Examples:
@@ -40,7 +41,8 @@ def cancel(
     answers = []
     for task_id in wanted:
         answer = cancel_task(session.app, task_id, terminate, timeout)
-        audit(session, "task.cancel", task_id, "done" if answer.possible else "refused", terminate=terminate)
+        outcome = "done" if answer.possible else "refused" if answer.known else "unknown"
+        audit(session, "task.cancel", task_id, outcome, terminate=terminate)
         answers.append(answer)
         if not as_json:
             click.echo(f"{task_id}: {told(answer)}", err=not answer.possible)
@@ -51,14 +53,16 @@ def cancel(
 
 def told(answer: Cancelled) -> str:
     """What became of a cancellation, in a few words."""
+    if not answer.mark:
+        unknown = "no such task is known: it was never sent, or is long over"
+        return f"over already: {answer.state_before}" if answer.known else unknown
     if answer.terminated:
         return f"ended, by {', '.join(answer.terminated)}"
     if answer.state_before == REVOKED:
         return "cancelled already"
-    if answer.state_before in READY_STATES:
-        return f"over already: {answer.state_before}"
     if answer.possible:
-        return "cancelled, it will not run"
+        return "taken out of its queue, it will not run" if answer.removed else "cancelled, it will not run"
     if answer.unable:
-        return f"runs on: the pool of {', '.join(answer.unable)} cannot end it; it is not run again"
+        kinds = f" ({', '.join(answer.unable_kinds)})" if answer.unable_kinds else ""
+        return f"runs on: the pool of {', '.join(answer.unable)}{kinds} cannot end it; it is not run again"
     return "runs on, and is not run again; --terminate ends it"

@@ -7,15 +7,16 @@ from typing import Any
 import click
 
 from celery_fleet.survey.backlog import Backlog
-from celery_fleet.survey.health import PROBLEM, Finding, RedisReading, headline, judge
-from celery_fleet.survey.reading import look_at_queues, look_at_redis, look_at_staff
+from celery_fleet.survey.health import PROBLEM, BeatReading, Finding, RedisReading, headline, judge
+from celery_fleet.survey.reading import look_at_beat, look_at_queues, look_at_redis, look_at_staff
 from celery_fleet.survey.roster import ALIVE, SILENT, Worker
 from celery_fleet.topology.problem import counted
-from celery_fleet.topology.units import human_size
+from celery_fleet.topology.units import human_duration, human_size
 
 from . import exits
 from .options import json_option, timeout_option, with_session
 from .output import BAD, GOOD, WARNING, paint, print_facts, print_json
+from .pausing import read_pauses
 from .session import Session
 from .stores import dead_letters
 
@@ -40,7 +41,8 @@ def status(session: Session, as_json: bool, timeout: float) -> int:
     staff = look_at_staff(session, timeout)
     backlogs = look_at_queues(session)
     consumed = frozenset(staff.consumers) if staff.complete else None
-    findings = judge(redis, staff.workers, backlogs, consumed)
+    beat = look_at_beat(session)
+    findings = judge(redis, staff.workers, backlogs, consumed, read_pauses(session), beat=beat)
     data = {
         "health": headline(findings),
         "findings": [asdict(finding) for finding in findings],
@@ -48,12 +50,13 @@ def status(session: Session, as_json: bool, timeout: float) -> int:
         "workers": counts_of_workers(staff.workers),
         "queues": counts_of_queues(backlogs),
         "dead_letters": dead_letters(session).count(),
-        "periodic_tasks": len(session.topology.beat),
+        "periodic_tasks": beat.entries,
+        "beat": {"alive": beat.alive, "age": beat.age},
     }
     if as_json:
         print_json(data)
     else:
-        _show(data, redis, findings)
+        _show(data, redis, beat, findings)
     return exits.PROBLEM if any(finding.level == PROBLEM for finding in findings) else exits.OK
 
 
@@ -73,7 +76,9 @@ def counts_of_queues(backlogs: Sequence[Backlog]) -> dict[str, int]:
     }
 
 
-def _show(data: Mapping[str, Any], redis: RedisReading, findings: Sequence[Finding]) -> None:
+def _show(
+    data: Mapping[str, Any], redis: RedisReading, beat: BeatReading, findings: Sequence[Finding]
+) -> None:
     line = f"The fleet is {data['health']}" if not findings else f"The fleet has {data['health']}"
     worst = next((finding.level for finding in findings), None)
     click.echo(paint(line, {None: GOOD, PROBLEM: BAD}.get(worst, WARNING)))
@@ -91,7 +96,7 @@ def _show(data: Mapping[str, Any], redis: RedisReading, findings: Sequence[Findi
                 f"{queues['waiting']} waiting, {queues['unacked']} with workers, {queues['parked']} due later",
             ),
             ("Dead letters", f"{letters}" + (", see `fleet dlq list`" if letters else "")),
-            ("Beat", counted(data["periodic_tasks"], "periodic task")),
+            ("Beat", f"{_beat(beat)}, {counted(beat.entries, 'periodic task')}"),
         ]
     )
     if findings:
@@ -100,6 +105,12 @@ def _show(data: Mapping[str, Any], redis: RedisReading, findings: Sequence[Findi
             click.echo(
                 f"{paint(finding.level, BAD if finding.level == PROBLEM else WARNING)}: {finding.text}"
             )
+
+
+def _beat(beat: BeatReading) -> str:
+    if beat.age is None:
+        return "never seen"
+    return "alive" if beat.alive else f"last seen {human_duration(int(beat.age))} ago"
 
 
 def _redis(redis: RedisReading) -> str:

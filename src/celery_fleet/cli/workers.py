@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
+from celery_fleet.delivery.pausing import Pause
 from celery_fleet.survey.reading import look_at_staff
 from celery_fleet.survey.roster import ALIVE, MISSING, SILENT, Worker
 
 from .exits import OK, PROBLEM
 from .options import json_option, timeout_option, with_session
 from .output import BAD, GOOD, WARNING, Cell, age, print_json, print_table
+from .pausing import draining, pause_data, read_pauses
 from .session import Session
 
 COLOURS = {ALIVE: GOOD, SILENT: WARNING, **dict.fromkeys(MISSING, BAD)}
@@ -27,20 +29,20 @@ def workers(session: Session, as_json: bool, timeout: float) -> int:
     SEEN is the time since its last sign of life in Redis, UP since it started. States: alive; silent (its lease
     is fresh, and it did not answer in time: busy solo pools do not); dead (no sign of life for 10 s); gone (it
     died, its work was given to others, and it is not back); stopped (a pool of this host that does not run).
-    Exit code 1 when one is dead, gone or stopped.
+    One that is drained takes no tasks. Exit code 1 when one is dead, gone or stopped.
 
     \b
     Examples:
       fleet workers
       fleet workers --json | jq -r '.workers[] | select(.state == "dead") | .node'
     """
-    staff = look_at_staff(session, timeout).workers
+    staff, paused = look_at_staff(session, timeout).workers, read_pauses(session)
     if as_json:
-        print_json({"workers": [worker_data(worker) for worker in staff]})
+        print_json({"workers": [worker_data(worker, paused) for worker in staff]})
     else:
         print_table(
             ["NODE", "STATE", "HOST", "PID", "SEEN", "UP", "KIND", "SLOTS", "BUSY", "DONE", "QUEUES"],
-            [_row(worker) for worker in staff],
+            [_row(worker, draining(paused, worker.node)) for worker in staff],
             empty="no workers are known",
             optional=("HOST", "UP", "PID"),
         )
@@ -61,8 +63,8 @@ def pools(session: Session, as_json: bool, timeout: float) -> int:
       fleet pools
       fleet pools --json | jq '.pools[] | {pool, busy, concurrency}'
     """
-    staff = look_at_staff(session, timeout).workers
-    found = [pool_data(name, staff) for name in dict.fromkeys(worker.pool for worker in staff)]
+    staff, paused = look_at_staff(session, timeout).workers, read_pauses(session)
+    found = [pool_data(name, staff, paused) for name in dict.fromkeys(worker.pool for worker in staff)]
     if as_json:
         print_json({"pools": found})
     else:
@@ -86,16 +88,17 @@ def pools(session: Session, as_json: bool, timeout: float) -> int:
     return _code(staff)
 
 
-def worker_data(worker: Worker) -> dict[str, Any]:
+def worker_data(worker: Worker, paused: Sequence[Pause] = ()) -> dict[str, Any]:
     """The documented fields of a worker."""
     return {
         **asdict(worker),
         "pool": worker.pool,
         "age": None if worker.age is None else round(worker.age, 1),
+        "draining": pause_data(draining(paused, worker.node)),
     }
 
 
-def pool_data(name: str, staff: Sequence[Worker]) -> dict[str, Any]:
+def pool_data(name: str, staff: Sequence[Worker], paused: Sequence[Pause] = ()) -> dict[str, Any]:
     """The documented fields of a pool; sums are over the workers that answered."""
     members = [worker for worker in staff if worker.pool == name]
 
@@ -113,13 +116,14 @@ def pool_data(name: str, staff: Sequence[Worker]) -> dict[str, Any]:
         "busy": total([worker.busy for worker in members]),
         "done": total([worker.done for worker in members]),
         "queues": list(dict.fromkeys(queue for worker in members for queue in worker.queues)),
+        "draining": sum(draining(paused, worker.node) is not None for worker in members),
     }
 
 
-def _row(worker: Worker) -> list[Any]:
+def _row(worker: Worker, drained: Pause | None) -> list[Any]:
     return [
         worker.node,
-        Cell(worker.state, COLOURS[worker.state]),
+        Cell(f"{worker.state}, drained", WARNING) if drained else Cell(worker.state, COLOURS[worker.state]),
         worker.host,
         worker.pid,
         age(worker.age),

@@ -65,6 +65,14 @@ def priority(message: Mapping[str, Any], steps: tuple[int, ...]) -> int:
     return max((step for step in steps if step <= wanted), default=steps[0])
 
 
+def task_id(headers: Any) -> str:
+    """The id of a task by the headers of its message; empty: it is of none."""
+    if not isinstance(headers, Mapping) or not headers.get("task"):
+        return ""
+    found = headers.get("id")
+    return found if isinstance(found, str) else ""
+
+
 def parked_member(queue: str, key: str, message: str) -> str:
     """The member of the parked set for a message (JSON) of a queue's list."""
     return f'{{"queue": {json.dumps(queue)}, "key": {json.dumps(key)}, "message": {message}}}'

@@ -12,6 +12,7 @@ from . import envelope
 from .commands import Commands
 from .custody import Custody
 from .keys import SEPARATOR, Keys
+from .pending import note
 from .scripts import ACK, GIVE_BACK
 
 CHUNK = 100
@@ -107,7 +108,8 @@ class Giver:
         lists: dict[tuple[str, str], int] = {}
         arguments: list[Any] = []
         for entry, wanted in entries:
-            for place, where, payload in self._moves(entry, wanted, now):
+            task_id = envelope.task_id(entry.message.get("headers")) if entry.message else ""
+            for place, where, payload, waits in self._moves(entry, wanted, now):
                 position: Any = where
                 if isinstance(where, tuple):
                     position = lists.setdefault(where, 6 + 2 * len(lists))
@@ -117,31 +119,37 @@ class Giver:
                     place,
                     position,
                     payload,
+                    task_id if waits else "",
+                    waits,
                 ]
         if not arguments:
             return 0
         held = self._holding
         keys = [held.unacked, held.index, held.owner, self._keys.parked, self._keys.malformed]
         keys += [key for pair in lists for key in pair]
-        return int(self._commands.run_again(GIVE_BACK, len(keys), *keys, held.token(), *arguments))
+        token = held.token()
+        return int(
+            self._commands.run_again(GIVE_BACK, len(keys), *keys, token, self._keys.pending, *arguments)
+        )
 
-    def _moves(self, entry: Entry, place: Place, now: float) -> Iterator[tuple[Place, Any, bytes | str]]:
-        """(place, list and wake list, or due time, payload) for each queue that the entry goes to."""
+    def _moves(self, entry: Entry, place: Place, now: float) -> Iterator[tuple[Place, Any, bytes | str, str]]:
+        """(place, list and wake list, or due time, payload, note of it) for each queue that the entry goes to."""
         message = entry.message
         if place is Place.DROP:
-            yield place, "", ""
+            yield place, "", "", ""
         elif message is None or place is Place.MALFORMED:
-            yield Place.MALFORMED, "", json.dumps(entry.routing_key).encode() + b"\n" + _inner(entry)
+            yield Place.MALFORMED, "", json.dumps(entry.routing_key).encode() + b"\n" + _inner(entry), ""
         else:
             queue = self.destination(entry)
             key = self._keys.queue(queue, envelope.priority(message, self._steps))
             far = envelope.is_far(message.get("headers"), now)
             payload = json.dumps(envelope.redelivered(message) if far is None else message)
+            bare = key.removeprefix(self._keys.prefix)
+            waits = note(bare, far, now)
             if far is None:
-                yield place, (key, self._keys.wake(queue)), payload
+                yield place, (key, self._keys.wake(queue)), payload, waits
             else:
-                bare = key.removeprefix(self._keys.prefix)
-                yield Place.PARK, repr(far), envelope.parked_member(queue, bare, payload)
+                yield Place.PARK, repr(far), envelope.parked_member(queue, bare, payload), waits
 
     def destination(self, entry: Entry) -> str:
         """The queue that an entry came from. The claim names it; kombu names exchange and routing key."""

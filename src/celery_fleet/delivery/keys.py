@@ -46,6 +46,16 @@ class Keys:
         """String, JSON: what producers and workers must agree on."""
         return f"{self.prefix}fleet:contract"
 
+    @property
+    def pending(self) -> str:
+        """Hash: id of a task that no worker has taken yet -> where its message is (see `pending`)."""
+        return f"{self.prefix}fleet:pending"
+
+    @property
+    def paused(self) -> str:
+        """Hash: a queue that is paused or a worker that is drained -> who said so (see `pausing`)."""
+        return f"{self.prefix}fleet:paused"
+
     def owner(self, node: str) -> str:
         """String: the token of the process that may claim for the node; empty after a reaper took it."""
         return f"{self.prefix}fleet:owner:{node}"
@@ -61,6 +71,10 @@ class Keys:
     def wake(self, queue: str) -> str:
         """List of tokens: each wakes one idle consumer of the queue."""
         return f"{self.prefix}fleet:wake:{queue}"
+
+    def resumed(self, field: str) -> str:
+        """List of tokens: each wakes a consumer that idles because this field of `paused` is there."""
+        return f"{self.prefix}fleet:resumed:{field}"
 
     def queue(self, name: str, priority: int) -> str:
         """List of the queue's messages of one priority."""

@@ -25,6 +25,7 @@ from .giving import Giver, Holding, Place
 from .keys import SEPARATOR, Keys, unacked_key
 from .lease import Lease, NodeTaken, list_leases
 from .parking import AHEAD, move_due
+from .pending import tidy
 from .reaper import Observer
 from .restore import Rules, clear_malformed, reap, restore_node
 from .running import Running, keep_begun_jobs
@@ -36,6 +37,7 @@ BEAT = 1.0
 """Seconds between signs of life."""
 
 _GAP = 5.0
+_TIDY_PERIOD = 10.0
 _STRAY_AGE = 3.0
 """Seconds after a claim by which its answer has been read, if it ever is."""
 
@@ -127,6 +129,7 @@ class Keeper:
         self._giver = Giver(self._commands, keys, policy.rules.steps, self._holding)
         self._observer = Observer(policy.node, policy.recovery_timeout, _GAP + 3 * self._period())
         self._looked = 0.0
+        self._tidied, self._tidy_cursor = time.monotonic(), 0
         self._strays: set[str] = set()
         self._strays_looked = 0.0
         self._silent = False
@@ -174,6 +177,9 @@ class Keeper:
         if time.monotonic() - self._looked >= self._period():
             self._looked = time.monotonic()
             self._reap()
+        if time.monotonic() - self._tidied >= _TIDY_PERIOD:
+            self._tidied = time.monotonic()
+            self._tidy_cursor = tidy(self._commands, self._keys, self._tidy_cursor)
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT):

@@ -43,11 +43,24 @@ PUT = Script(
     _RING
     + """
 redis.call('LPUSH', KEYS[1], ARGV[1])
+if ARGV[3] ~= '' then redis.pcall('HSET', ARGV[2], ARGV[3], ARGV[4]) end
 ring(KEYS[2])
-for i = 1, ARGV[2] and #KEYS or 0 do redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+for i = 1, ARGV[5] and #KEYS or 0 do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
 """
 )
-"""KEYS: list, wake, [the queue's other lists]. ARGV: message, [ms until the queue expires]."""
+"""KEYS: list, wake, [the queue's other lists].
+ARGV: message, pending, task id or '', where it is, [ms until the queue expires].
+
+`pending` is no key of the script's: a user needs all rights to those, and producers may only write this one.
+"""
+
+PARK = Script(
+    """
+redis.call('ZADD', ARGV[1], ARGV[2], ARGV[3])
+redis.pcall('HSET', ARGV[4], ARGV[5], ARGV[6])
+"""
+)
+"""ARGV: parked, due time, member, pending, task id, where it is."""
 
 RING = Script(_RING + "ring(KEYS[1])")
 """KEYS: wake."""
@@ -56,11 +69,27 @@ CLAIM = Script(
     _OWN
     + """
 if disowned(KEYS[3], ARGV[1]) then return fenced end
-local first = 6 + tonumber(ARGV[2])
+local queues = tonumber(ARGV[2])
+local first = 8 + queues
+local skipped = {}
+if redis.call('EXISTS', KEYS[7]) == 1 then
+  if redis.call('HEXISTS', KEYS[7], ARGV[4]) + redis.call('HEXISTS', KEYS[7], ARGV[5]) > 0 then
+    redis.call('DEL', ARGV[3] .. ARGV[4], ARGV[3] .. ARGV[5])
+    return {-3}
+  end
+  for i = 1, queues do
+    local name = ARGV[i + 5]
+    local field = name ~= '' and 'queue:' .. cjson.decode('[' .. name .. ']')[1]
+    if field and redis.call('HEXISTS', KEYS[7], field) == 1 then
+      redis.call('DEL', ARGV[3] .. field)
+      skipped[i - 1] = true
+    end
+  end
+end
 local bad = 0
 for i = first, #KEYS do
-  local queue = ARGV[i - first + 3]
-  while true do
+  local queue = ARGV[i - first + 6]
+  while not skipped[(i - first) % queues] do
     local message = redis.call('RPOP', KEYS[i])
     if not message then break end
     if queue == '' then return {i - first, message, 0} end
@@ -73,7 +102,11 @@ for i = first, #KEYS do
       redis.call('HSET', KEYS[1], tag, '[' .. message .. ', "", ' .. queue .. ']')
       local headers = decoded.headers
       local id = type(headers) == 'table' and headers.id
-      local cancelled = type(id) == 'string' and redis.call('ZSCORE', KEYS[4], id)
+      local cancelled = false
+      if type(id) == 'string' then
+        redis.pcall('HDEL', KEYS[6], id)
+        cancelled = redis.call('ZSCORE', KEYS[4], id)
+      end
       return {i - first, message, cancelled and 1 or 0}
     end
     redis.call('LPUSH', KEYS[5], queue .. '\\n' .. message)
@@ -81,17 +114,24 @@ for i = first, #KEYS do
     if bad == 100 then return {-1} end
   end
 end
-for i = 6, first - 1 do redis.call('DEL', KEYS[i]) end
-return false
+for i = 8, first - 1 do redis.call('DEL', KEYS[i]) end
+if next(skipped) == nil then return false end
+local idle = {-2}
+for i = 0, queues - 1 do idle[i + 2] = skipped[i] and 1 or 0 end
+return idle
 """
 )
 """Pops the first message there is and records that the node has it.
 
-KEYS: unacked, index, owner, cancelled, malformed, wake lists, message lists in the order of preference.
-ARGV: token or '', number of wake lists, for each message list its queue as JSON, or '' for one without acknowledgement.
+KEYS: unacked, index, owner, cancelled, malformed, pending, paused, wake lists, message lists in the order of preference.
+ARGV: token or '', number of wake lists, what lists of those resumed begin with, the fields of the node and of its pool,
+for each message list its queue as JSON, or '' for one without acknowledgement.
 Returns {number of the list from 0, message, whether it is cancelled}; {-1}: to be called again; nil: nothing there, and
-the wake lists are empty, so that whatever is put from now on wakes a consumer. An entry names the queue in place of
-exchange and routing key: kombu's own restore, too, then needs no binding to put it back.
+the wake lists are empty, so that whatever is put from now on wakes a consumer; {-2, for each queue whether it is
+paused}: nothing in those that are not; {-3}: the worker is drained. Then the lists of those resumed are empty.
+
+An entry names the queue in place of exchange and routing key: kombu's own restore, too, then needs no binding to put it
+back.
 """
 
 TAKE = Script(
@@ -121,8 +161,8 @@ GIVE_BACK = Script(
     + """
 if disowned(KEYS[3], ARGV[1]) then return fenced end
 local moved = 0
-for i = 2, #ARGV, 5 do
-  local tag, seen, place, where, payload = unpack(ARGV, i, i + 4)
+for i = 3, #ARGV, 7 do
+  local tag, seen, place, where, payload, id, pending = unpack(ARGV, i, i + 6)
   local entry = redis.call('HGET', KEYS[1], tag)
   if entry and redis.sha1hex(entry) == seen then
     if place == 'park' then
@@ -134,6 +174,7 @@ for i = 2, #ARGV, 5 do
       redis.call(place == 'head' and 'RPUSH' or 'LPUSH', KEYS[list], payload)
       ring(KEYS[list + 1])
     end
+    if id ~= '' then redis.pcall('HSET', ARGV[2], id, pending) end
     redis.call('HDEL', KEYS[1], tag)
     redis.call('ZREM', KEYS[2], tag)
     moved = moved + 1
@@ -147,8 +188,8 @@ return moved
 """Moves entries out of `unacked`, those that still are what was read.
 
 KEYS: unacked, index, owner, parked, malformed, then pairs of message list and wake list.
-ARGV: token or '', then for each entry: tag, its sha1, place (head, tail, park, malformed, drop), where (number of the key
-of the list; the due time for park), payload.
+ARGV: token or '', pending, then for each entry: tag, its sha1, place (head, tail, park, malformed, drop), where (number of
+the key of the list; the due time for park), payload, task id or '' when it does not wait then, where it does.
 """
 
 UNPARK = Script(
@@ -163,6 +204,118 @@ return 0
 """
 )
 """KEYS: parked, list, wake. ARGV: member, message."""
+
+PAUSE = Script("return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])")
+"""KEYS: paused. ARGV: field, who said so."""
+
+RESUME = Script(
+    f"""
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+local function ring(key, tokens)
+  tokens = math.min(tokens, {WAKE_LIMIT}) - redis.call('LLEN', key)
+  for _ = 1, tokens do redis.call('LPUSH', key, '1') end
+  if tokens > 0 then redis.call('EXPIRE', key, 60) end
+end
+ring(KEYS[2], {WAKE_LIMIT})
+local step = tonumber(ARGV[2])
+for i = 3, #KEYS, step + 1 do
+  local messages = 0
+  for list = i + 1, i + step do messages = messages + redis.call('LLEN', KEYS[list]) end
+  ring(KEYS[i], messages)
+end
+return 1
+"""
+)
+"""KEYS: paused, the list of those resumed, then for each queue its wake list and its message lists.
+ARGV: field, number of message lists of a queue.
+"""
+
+LOCATE = Script(
+    """
+local key, id, start, stop = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local sorted = redis.call('TYPE', key).ok == 'zset'
+local found = redis.call(sorted and 'ZRANGE' or 'LRANGE', key, start, stop)
+for i, each in ipairs(found) do
+  if string.find(each, id, 1, true) then
+    local ok, decoded = pcall(cjson.decode, each)
+    local message = ok and type(decoded) == 'table' and (sorted and decoded.message or decoded)
+    local headers = type(message) == 'table' and message.headers
+    if type(headers) == 'table' and headers.id == id then
+      return {#found, i - 1, redis.call(sorted and 'ZCARD' or 'LLEN', key), each}
+    end
+  end
+end
+return {#found}
+"""
+)
+"""Looks for a task in a part of a list or sorted set, without sending what it passes.
+
+ARGV: key, task id, start, stop. Returns {how many were there}, and if it is: its number among them, how many the key has,
+the element. No KEYS: who may only read is refused scripts that announce keys.
+"""
+
+HELD = Script(
+    """
+local id, holding = ARGV[1], {}
+for i = 3, #ARGV do
+  local cursor, pages, found = '0', 0, false
+  repeat
+    local page = redis.call('HSCAN', ARGV[i], cursor, 'COUNT', 500)
+    for entry = 2, #page[2], 2 do
+      local raw = page[2][entry]
+      if not found and string.find(raw, id, 1, true) then
+        local ok, decoded = pcall(cjson.decode, raw)
+        local message = ok and type(decoded) == 'table' and decoded[1]
+        local headers = type(message) == 'table' and message.headers
+        found = type(headers) == 'table' and headers.id == id
+      end
+    end
+    cursor, pages = page[1], pages + 1
+  until found or cursor == '0' or pages >= tonumber(ARGV[2])
+  if found then table.insert(holding, i - 3) end
+end
+return holding
+"""
+)
+"""ARGV: task id, pages that are looked at, `unacked` of nodes. Returns the numbers, from 0, of those who hold the task."""
+
+TAKE_OUT = Script(
+    """
+local removed
+if ARGV[3] == 'parked' then
+  removed = redis.call('ZREM', ARGV[1], ARGV[2])
+else
+  removed = redis.call('LREM', ARGV[1], ARGV[3], ARGV[2])
+end
+if removed > 0 then redis.pcall('HDEL', ARGV[4], ARGV[5]) end
+return removed
+"""
+)
+"""ARGV: key, element, from which end (1, -1) or 'parked', pending, task id."""
+
+TIDY = Script(
+    """
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local next_due = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2])
+local oldest = redis.call('TIME')[1] - ARGV[3]
+local empty, gone = {}, {}
+for i = 1, #page[2], 2 do
+  local at, due, list = string.match(page[2][i + 1], '^(%d+) (%S+) (.+)$')
+  due = tonumber(due)
+  if not (due and next_due and due >= next_due) then
+    if list and empty[list] == nil then empty[list] = redis.call('EXISTS', ARGV[4] .. list) == 0 end
+    if not list or empty[list] or tonumber(at) < oldest then table.insert(gone, page[2][i]) end
+  end
+end
+if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
+return {page[1], #gone}
+"""
+)
+"""Forgets what is not pending any more though no worker has taken it: it was purged, or its queue has expired.
+
+KEYS: pending, parked. ARGV: cursor, how many to look at, seconds after which it is forgotten while others wait in its list,
+prefix. Returns {cursor, how many}.
+"""
 
 ACQUIRE = Script(
     """

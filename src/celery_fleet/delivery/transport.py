@@ -24,10 +24,12 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from . import agreement
 from .custody import Custody, custody_of
-from .envelope import is_far, parked_member
+from .envelope import is_far, parked_member, task_id
 from .giving import Giver, Holding, Place
 from .keys import Keys
-from .scripts import ACK, CLAIM, FENCED, PUT, RING, TAKE, Script
+from .pausing import QUEUE, WORKER, field, pool_of
+from .pending import note
+from .scripts import ACK, CLAIM, FENCED, PARK, PUT, RING, TAKE, Script
 from .wire import LOST, Wire
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,8 @@ class Channel(_stock.Channel):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack: set[str] = set()
         self._found_nothing: tuple[str, ...] | None = None
+        self._paused: frozenset[str] = frozenset()
+        self._drained = False
         self._waits = False
         self._plain = False
         self._script_unknown = False
@@ -174,25 +178,35 @@ class Channel(_stock.Channel):  # type: ignore[misc]
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
         payload = _dumps(message)
         expires = self._expires.get(queue)
-        far = is_far(message.get("headers"), time())
-        if far is not None and expires is None:
+        prefix, headers, now = self.global_keyprefix, message.get("headers"), time()
+        far = is_far(headers, now)
+        if expires is not None:
+            far = None
+        task = task_id(headers)
+        where = note(key, far, now) if task else ""
+        if _publish_batch is not None and task:
+            # Before the message: a worker that takes it at once removes the note.
+            _publish_batch.add("hset", self.keys.pending[len(prefix) :], task, where)
+        if far is not None:
             member = parked_member(queue, key, payload)
             if _publish_batch is not None:
-                _publish_batch.add("zadd", self.keys.parked[len(self.keys.prefix) :], {member: far})
+                _publish_batch.add("zadd", self.keys.parked[len(prefix) :], {member: far})
+            elif task:
+                self.wire.run(PARK, 0, self.keys.parked, far, member, self.keys.pending, task, where)
             else:
                 self.wire.call("ZADD", self.keys.parked, far, member)
             return
-        prefix = self.global_keyprefix
+        noted = payload, self.keys.pending, task, where
         if _publish_batch is not None:
             _publish_batch.add("lpush", key, payload)
             _publish_batch.add("eval", RING.text, 1, self.keys.wake(queue))
             for step in self.priority_steps if expires is not None else ():
                 _publish_batch.add("pexpire", self._q_for_pri(queue, step), expires)
         elif expires is None:
-            self.wire.run(PUT, 2, prefix + key, self.keys.wake(queue), payload)
+            self.wire.run(PUT, 2, prefix + key, self.keys.wake(queue), *noted)
         else:
             lists = [prefix + self._q_for_pri(queue, step) for step in self.priority_steps]
-            self.wire.run(PUT, 2 + len(lists), prefix + key, self.keys.wake(queue), *lists, payload, expires)
+            self.wire.run(PUT, 2 + len(lists), prefix + key, self.keys.wake(queue), *lists, *noted, expires)
 
     # -- consuming
 
@@ -240,10 +254,25 @@ class Channel(_stock.Channel):  # type: ignore[misc]
             and self._found_nothing == tuple(sorted(queues))
         )
         if self._waits:
-            wakes = [self.keys.wake(queue) for queue in queues]
-            client.send_command("BLPOP", *wakes, (self.brpop_timeout if timeout is None else timeout) or 0)
+            client.send_command(
+                "BLPOP", *self._wakes(queues), (self.brpop_timeout if timeout is None else timeout) or 0
+            )
         else:
             self._send_claim(client, queues)
+
+    def _wakes(self, queues: tuple[str, ...]) -> list[str]:
+        """What an idle consumer listens to: not to what is sent to queues that it may not take from."""
+        if self._drained:
+            return [self.keys.resumed(own) for own in self._own_fields()]
+        return [
+            self.keys.resumed(field(QUEUE, queue)) if queue in self._paused else self.keys.wake(queue)
+            for queue in queues
+        ]
+
+    def _own_fields(self) -> tuple[str, str]:
+        """The marks that drain this worker."""
+        node = self.unacked_key.removeprefix("unacked:")
+        return field(WORKER, node), field(WORKER, pool_of(node))
 
     def _send_claim(self, client: Any, queues: tuple[str, ...]) -> None:
         self._order = queues
@@ -278,8 +307,10 @@ class Channel(_stock.Channel):  # type: ignore[misc]
         entries = ["" if queue in self._no_ack else json.dumps(queue) for _, queue in lists]
         holding = self.holding
         held = [holding.unacked, holding.index, holding.owner]
-        keys = [*held, self.keys.cancelled, self.keys.malformed, *wakes, *names]
-        return CLAIM, len(keys), [*keys, self.custody.token, len(wakes), *entries]
+        marks = [self.keys.cancelled, self.keys.malformed, self.keys.pending, self.keys.paused]
+        keys = [*held, *marks, *wakes, *names]
+        own = self.keys.resumed(""), *self._own_fields()
+        return CLAIM, len(keys), [*keys, self.custody.token, len(wakes), *own, *entries]
 
     def _brpop_read(self, **options: Any) -> bool:
         if self._plain:
@@ -296,19 +327,29 @@ class Channel(_stock.Channel):  # type: ignore[misc]
                 self._waits = False
                 self._send_claim(client, tuple(self._queue_cycle.consume(len(self.active_queues))))
                 reply = self._reply(client)
-            if reply is None:
-                self._found_nothing = tuple(sorted(self._order))
+            for_all = woken if woken.startswith(self.keys.wake("")) else ""
+            if reply is None or reply[0] < -1:
+                self._nothing_for_now(reply)
+                if self._drained and for_all:
+                    self.wire.run_again(RING, 1, for_all)
                 raise Empty
             if reply[0] == -1:
                 raise Empty
             queue = self._order[reply[0] % len(self._order)]
-            if woken and woken != self.keys.wake(queue):  # what it was woken for is left to another
-                self.wire.run_again(RING, 1, woken)
+            if for_all and for_all != self.keys.wake(queue):  # what it was woken for is left to another
+                self.wire.run_again(RING, 1, for_all)
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
         self._queue_cycle.rotate(queue)
         return self._hand_over(queue, reply[1], bool(reply[2]))
+
+    def _nothing_for_now(self, reply: Any) -> None:
+        """The next turn waits, and for this."""
+        self._found_nothing = tuple(sorted(self._order))
+        self._drained = reply is not None and reply[0] == -3
+        idle = reply[1:] if reply is not None else ()
+        self._paused = frozenset(queue for queue, paused in zip(self._order, idle, strict=False) if paused)
 
     def _reply(self, client: Any) -> Any:
         try:
@@ -377,7 +418,7 @@ class Channel(_stock.Channel):  # type: ignore[misc]
         finally:
             (self._no_ack.add if was else self._no_ack.discard)(queue)
         reply = self.wire.run(script, keys, *arguments)
-        if not reply or reply[0] == -1:
+        if not reply or reply[0] < 0:
             return None
         message = self.Message(loads(_text(reply[1])), channel=self)
         if not no_ack:

@@ -26,6 +26,11 @@ def deliver_atomically(app: Celery, topology: Topology, node: str) -> None:
     app.steps["consumer"].add(Ownership.by(policy))
 
 
+def is_atomic(app: Celery) -> bool:
+    """Whether the app sends so that its workers claim."""
+    return bool(app.loader.override_backends.get("redis") == results.SCHEMES["redis"])
+
+
 def rules(app: Celery, topology: Topology) -> Rules:
     """How the messages of the app are put back, and what becomes of those that kill their workers."""
 

@@ -81,11 +81,27 @@ def holders(worker: Any) -> int:
     A request alone proves nothing: that of a greenlet, thread or child that died with an error of its own stays
     among the active ones for ever.
     """
-    active = [request for request in _members(state.active_requests) if not _overdue(request, worker)]
+    active = running(worker)
     waiting = len(state.scheduled_requests) + sum(
         len(bucket.contents) for bucket in list(worker.consumer.task_buckets.values()) if bucket
     )
     return min(len(active), _alive(worker)) + waiting + recorder.holding()
+
+
+def kind(worker: Any) -> str:
+    """prefork, threads, gevent or solo."""
+    return _kind(worker)
+
+
+def running(worker: Any) -> list[Any]:
+    """The requests of the tasks that its pool runs, as far as they are within their limits."""
+    return [request for request in _members(state.active_requests) if not _overdue(request, worker)]
+
+
+def children(worker: Any) -> list[int]:
+    """The processes of its pool, if it has any."""
+    pool = worker.pool._pool if has_children(worker) else None
+    return [child.pid for child in list(pool._pool)] if pool else []
 
 
 def _alive(worker: Any) -> int:

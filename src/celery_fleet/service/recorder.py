@@ -26,7 +26,7 @@ from kombu.utils.encoding import safe_repr
 
 from celery_fleet.store.connection import key_prefix, state_client
 from celery_fleet.store.deadletters import DeadLetter, DeadLetters, letter_of, trace_id
-from celery_fleet.store.headers import LOST, ORIGIN
+from celery_fleet.store.headers import LOST, ORIGIN, SINCE
 from celery_fleet.store.index import TaskIndex, TaskRecord
 
 from .tasklog import one_line
@@ -126,8 +126,8 @@ class Recorder:
         self._letters: Callable[[], DeadLetters]
         self._index: Callable[[], TaskIndex]
         self._steps: deque[tuple[Any, str, float, Any]] = deque(maxlen=_MOST_STEPS)
-        self._records: dict[str, dict[str, Any]] = {}
-        self._requests: dict[str, Any] = {}
+        self._records: dict[Any, dict[str, Any]] = {}
+        """By the request: each attempt at a task has one of its own."""
         self._withdrawn: set[str] = set()
         self._wake = threading.Event()
         self._starting = threading.Lock()
@@ -182,7 +182,7 @@ class Recorder:
                 self._withdrawn = set()
             if self._records:
                 self._index().write(TaskRecord(**record) for record in self._records.values())
-                self._records, self._requests = {}, {}
+                self._records = {}
 
     def stop(self, **_: object) -> None:
         """Writes what is left, within seconds."""
@@ -234,7 +234,7 @@ class Recorder:
             raise refused
 
     def _gather(self) -> None:
-        """Makes one record of all the steps that each task took."""
+        """Makes one record of all the steps of each attempt at a task."""
         while self._steps:
             request, state, at, more = self._steps.popleft()
             try:
@@ -242,19 +242,19 @@ class Recorder:
             except Exception as error:  # any: what is odd about one task is no matter of the others
                 self.dropped += 1
                 self._complain(error)
-        for task_id in islice(list(self._records), max(0, len(self._records) - _MOST_RECORDS)):
-            del self._records[task_id], self._requests[task_id]
+        for request in islice(list(self._records), max(0, len(self._records) - _MOST_RECORDS)):
+            del self._records[request]
             self.dropped += 1
 
     def _add_step(self, request: Any, state: str, at: float, more: Any) -> None:
-        task_id = request.id
-        if self._requests.get(task_id) is not request:
-            self._records[task_id] = self._records.get(task_id, {}) | _known(request)
-            self._requests[task_id] = request
-        self._records[task_id] |= _step(state, at, more)
+        if state == "RECEIVED":
+            request.received_at = at
+        if request not in self._records:
+            self._records[request] = _known(request)
+        self._records[request] |= _step(state, at, more)
         if state == "SUCCESS" and request.delivery_info.get("redelivered"):
             # It had failed before, its message was not yet acknowledged, and now it is no failure.
-            self._withdrawn.add(task_id)
+            self._withdrawn.add(request.id)
 
     def _complain(self, error: Exception) -> None:
         if time.monotonic() - self._complained > _COMPLAINT_PERIOD:
@@ -298,6 +298,7 @@ def _known(request: Any) -> dict[str, Any]:
         "args": (request.argsrepr or "")[:_REPR_LIMIT],
         "kwargs": (request.kwargsrepr or "")[:_REPR_LIMIT],
         "eta": request.eta.timestamp() if request.eta else None,
+        "since": _since(request),
         "retries": _integer(said.get("retries")) or 0,
         "losses": _integer(said.get(LOST)) or 0,
         "priority": _integer(request.delivery_info.get("priority")),
@@ -306,6 +307,16 @@ def _known(request: Any) -> dict[str, Any]:
         "trace_id": trace_id(said.get("traceparent")),
         "origin": said.get(ORIGIN) or "",
     }
+
+
+def _since(request: Any) -> float | None:
+    """From when this attempt waits. One that was delivered again waits anew, from when it came."""
+    said = request.request_dict
+    again = said.get("retries") or said.get(LOST) or request.delivery_info.get("redelivered")
+    eta = request.eta.timestamp() if request.eta else None
+    due = eta if again else said.get(SINCE)
+    received: float | None = request.received_at
+    return float(due) if isinstance(due, int | float) else received
 
 
 def _integer(value: object) -> int | None:

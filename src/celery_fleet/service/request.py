@@ -81,6 +81,8 @@ class FleetRequest(Request):  # type: ignore[misc]
     _is_ended = False
     is_dead = False
     """Whether it has a dead letter; set by the recorder."""
+    received_at: float | None = None
+    """When it came; set by the recorder."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         # Celery makes a subclass for each task, with an `on_success` that calls none of its bases.

@@ -36,6 +36,12 @@ def state_client(app: Celery) -> "redis.Redis":
     return _client(app, url, None if url else STATE_DATABASE)
 
 
+def own_state_client(app: Celery) -> "redis.Redis":
+    """A client for the fleet state that is nobody else's: for a thread that shares no connection."""
+    url = _state_urls.get(app)
+    return make_client(app.connection_for_write(url), None if url else STATE_DATABASE)
+
+
 def broker_client(app: Celery) -> "redis.Redis":
     """The client of this process for the broker's database, beside kombu's own connections."""
     return _client(app, None, None)

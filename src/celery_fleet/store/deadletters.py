@@ -193,14 +193,26 @@ class DeadLetters:
                 total += 1
         return Page(tuple(self._briefly(wanted)), total)
 
-    def ids(self, *, name: str = "", queue: str = "", reason: str = "", text: str = "") -> Iterator[str]:
-        """The ids that the filters let through, newest first, read as needed; for what is done in bulk."""
+    def ids(
+        self,
+        until: float | None = None,
+        /,
+        *,
+        name: str = "",
+        queue: str = "",
+        reason: str = "",
+        text: str = "",
+    ) -> Iterator[str]:
+        """The ids that the filters let through, newest first, read as needed; for what is done in bulk.
+
+        `until`: only letters that were there at this moment, by the clock of Redis.
+        """
         indexes = [
             f"{self._base}:{facet}:{value[:_FACET_LIMIT]}"
             for facet, value in zip(_FACETS, (name, queue, reason), strict=True)
             if value
         ]
-        position, seen = ["+inf", ""], set()
+        position, seen = ["+inf" if until is None else f"{until:.6f}", ""], set()
         while position:
             # No KEYS: those that may only read are refused scripts that announce keys.
             arguments: list[Any] = [self._base, self._age, *position, 2 * _CHUNK, text.lower(), *indexes]
@@ -210,6 +222,10 @@ class DeadLetters:
                 if task_id not in seen:
                     seen.add(task_id)
                     yield task_id
+
+    def brief(self, ids: Sequence[str]) -> tuple[DeadLetter, ...]:
+        """Those of these letters that there are, as lists show them."""
+        return tuple(self._briefly(ids))
 
     def count(self) -> int:
         return int(self._client.zcount(self._base, time.time() - self._age, "+inf"))

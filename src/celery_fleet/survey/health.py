@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from celery_fleet.delivery.pausing import QUEUE, Pause
+from celery_fleet.store.schedules import FRESH
 from celery_fleet.topology.problem import counted, listed
-from celery_fleet.topology.units import human_size
+from celery_fleet.topology.units import human_duration, human_size
 
 from .backlog import Backlog
 from .roster import ALIVE, DEAD, GONE, SILENT, STOPPED, Worker
@@ -32,6 +34,18 @@ class RedisReading:
 
 
 @dataclass(frozen=True)
+class BeatReading:
+    """`entries`: periodic tasks that the topology has; `age`: seconds since Beat's last word, None: it has said none."""
+
+    entries: int
+    age: float | None
+
+    @property
+    def alive(self) -> bool:
+        return self.age is not None and self.age <= FRESH
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that is not as it should be."""
 
@@ -44,9 +58,12 @@ def judge(
     workers: Sequence[Worker],
     backlogs: Sequence[Backlog],
     consumed: frozenset[str] | None,
+    pauses: Sequence[Pause] = (),
+    *,
+    beat: BeatReading | None = None,
 ) -> list[Finding]:
     """What is wrong, the worst first. `consumed`: the queues that a worker says it consumes; None: not known."""
-    found = [*_redis(redis), *_workers(workers), *_queues(backlogs, consumed)]
+    found = [*_redis(redis), *_workers(workers), *_queues(backlogs, consumed), *_pauses(pauses), *_beat(beat)]
     return sorted(found, key=lambda finding: finding.level != PROBLEM)
 
 
@@ -109,3 +126,26 @@ def _queues(backlogs: Sequence[Backlog], consumed: frozenset[str] | None) -> Ite
         if backlog.waiting and backlog.queue not in consumed:
             waiting = counted(backlog.waiting, "task")
             yield Finding(PROBLEM, f"nobody consumes the queue {backlog.queue}: {waiting} waiting there")
+
+
+def _pauses(pauses: Sequence[Pause]) -> Iterable[Finding]:
+    for pause in pauses:
+        what, verb = ("paused: the queue", "resume") if pause.kind == QUEUE else ("drained:", "undrain")
+        why = f" ({pause.reason})" if pause.reason else ""
+        yield Finding(WARNING, f"{what} {pause.name}, by {pause.by}{why}. `fleet {verb} {pause.name}`")
+
+
+def _beat(beat: BeatReading | None) -> Iterable[Finding]:
+    if beat is None or beat.alive or not beat.entries:
+        return
+    entries = counted(beat.entries, "periodic task")
+    if beat.age is None:
+        yield Finding(
+            WARNING, f"Beat has never run, so nothing sends {entries}. `systemctl start celery-beat`"
+        )
+    else:
+        yield Finding(
+            PROBLEM,
+            f"Beat has given no sign of life for {human_duration(int(beat.age))}, so nothing sends {entries}. "
+            "Look at the journal of celery-beat on its host",
+        )

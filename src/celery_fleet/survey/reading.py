@@ -12,10 +12,11 @@ from celery_fleet.delivery.keys import Keys
 from celery_fleet.delivery.lease import KEPT_OUT
 from celery_fleet.delivery.lease import leases as list_leases
 from celery_fleet.delivery.parking import count_parked
+from celery_fleet.store.schedules import Schedules
 
 from .asking import ask
 from .backlog import Backlog, read_backlogs
-from .health import RedisReading
+from .health import BeatReading, RedisReading
 from .reach import Reach
 from .roster import FRESH, SILENT, Lease, Worker, local_nodes, roster
 
@@ -88,6 +89,11 @@ def forget(reach: Reach, node: str) -> None:
 def _forgotten(reach: Reach) -> str:
     """Hash: node -> when an operator said so. A week is as long as Redis remembers who is gone."""
     return f"{reach.prefix}fleet:forgotten"
+
+
+def look_at_beat(reach: Reach) -> BeatReading:
+    state = Schedules(reach.state, reach.prefix).read()
+    return BeatReading(len(reach.topology.beat), max(0.0, time.time() - state.at) if state else None)
 
 
 def look_at_redis(client: "redis.Redis") -> RedisReading:

@@ -19,6 +19,7 @@ KEYS = {
     "queues": "celery_queues",
     "routes": "celery_task_routes",
     "beat": "celery_beat_schedule",
+    "task_types": "celery_task_types",
     "delivery": "celery_delivery",
     "recovery_timeout": "celery_recovery_timeout",
     "dead_letter_limit": "celery_dead_letter_limit",
@@ -63,6 +64,7 @@ def as_document(topology: Topology) -> dict[str, Any]:
             }
             for name, entry in topology.beat.items()
         },
+        "task_types": dict(topology.task_types),
         "delivery": topology.delivery,
         "recovery_timeout": topology.recovery_timeout,
         "dead_letter_limit": topology.dead_letter_limit,

@@ -1,7 +1,7 @@
 """What a fleet runs, resolved: nothing is inherited or in human units any more. Frozen, plain data."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -87,6 +87,8 @@ class Topology:
     dead_letter_age: int = 30 * 86_400
     task_index_limit: int = 100_000
     """How many tasks the index remembers."""
+    task_types: Mapping[str, str] = field(default_factory=dict)
+    """Short names of tasks, for those who submit them by the console: type -> name of the task."""
 
     def settings_for(self, task_name: str) -> TaskSettings:
         """How a task is run: as the first route that matches its name says, else the default queue."""

@@ -32,6 +32,7 @@ def resolve(variables: Values) -> Topology:
             for name, entry in fleet["celery_beat_schedule"].items()
             if "task" in entry and "schedule" in entry
         },
+        task_types=fleet["celery_task_types"],
         delivery=fleet["celery_delivery"],
         recovery_timeout=fleet["celery_recovery_timeout"],
         dead_letter_limit=fleet["celery_dead_letter_limit"],

@@ -17,7 +17,7 @@ _AT_MOST_ONE = {
     "beat": "two Beats would start every periodic task twice: leave one host in the group",
     "monitoring": "leave one host in the group",
 }
-_GROUPS = ("workers", *_AT_MOST_ONE)
+_GROUPS = ("workers", *_AT_MOST_ONE, "console", "flower", "edge")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class _Host:
 def validate_fleet(fleet: Mapping[str, Any]) -> list[Problem]:
     """Every fault of a fleet; an empty list when there is none.
 
-    `fleet` is {"groups": {"redis": [host, ...], "workers": [...], "beat": [...], "monitoring": [...]},
+    `fleet` is {"groups": {"redis": [host, ...], "workers": [...], "beat": [...], "monitoring": [...],
+    "console": [...], "flower": [...], "edge": [...]},
     "hosts": {host: {"address": "10.0.0.1", "vars": {"celery_app": ..., ...}}}}. Without an address, it is the
     host's name. Hosts that are in none of the groups are not looked at.
     """

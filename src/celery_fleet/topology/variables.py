@@ -51,6 +51,7 @@ _NAME_REMEDY = "use up to 63 letters, digits, _ . and -, a letter or digit first
 QUEUE_NAME = text("a name of a queue", _NAME, _NAME_REMEDY)
 POOL_NAME = text("a name of a pool (it becomes the instance name of a systemd unit)", _NAME, _NAME_REMEDY)
 BEAT_NAME = text("a name of a beat entry", _NAME, _NAME_REMEDY)
+TYPE_NAME = text("a name of a type of task", _NAME, _NAME_REMEDY)
 _TASK = text(
     "a name of a task",
     r"[^\s*?\[\]]{1,255}",
@@ -201,6 +202,7 @@ FLEET: Fields = {
     "celery_default_queue": Field(QUEUE_NAME, "celery"),
     "celery_task_routes": Field(ListOf("routes", Record("a route", ROUTE)), []),
     "celery_beat_schedule": Field(Named("entry", Record("a beat entry", BEAT), BEAT_NAME), {}),
+    "celery_task_types": Field(Named("type", _TASK, TYPE_NAME), {}),
 }
 
 # What each host, or group of hosts, may have its own value for.

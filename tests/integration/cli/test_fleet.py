@@ -204,12 +204,51 @@ class TestWithoutWorkers:
     def test_cancel_what_only_waits(self, fleet: Fleet, redis_server: RedisServer) -> None:
         task_id = fleet("submit", "plainapp.add", "[1, 2]").out.strip()
         answer = fleet("cancel", task_id, "--timeout", "0.1")
-        assert (answer.code, answer.out) == (0, f"{task_id}: cancelled, it will not run\n")
+        assert (answer.code, answer.out) == (0, f"{task_id}: taken out of its queue, it will not run\n")
         (found,) = fleet("cancel", task_id, "--timeout", "0.1", "--json").data["cancelled"]
         assert (found["state_before"], found["possible"]) == ("REVOKED", True)
         with redis_server.client() as client:
             assert client.zscore(KEYS.cancelled, task_id)
         assert [action for _, action, _ in actions(redis_server)] == ["task.cancel"] * 2 + ["task.submit"]
+
+    def test_pauses(self, fleet: Fleet, redis_server: RedisServer) -> None:
+        assert fleet("pause", "email", "--reason", "it moves").out == "email: paused\n"
+        assert fleet("pause", "email", "--json").data == {"queue": "email", "changed": False}
+        row = fleet("queues").out.splitlines()[2]
+        assert row.startswith("email")
+        assert row.endswith(f"by ann@{socket.gethostname()}: it moves")
+        celery, email = (each["paused"] for each in fleet("queues", "--json").data["queues"][:2])
+        assert (celery, email["by"], email["reason"]) == (None, f"ann@{socket.gethostname()}", "it moves")
+        lease(redis_server, "cpu@elsewhere", age=-30)
+        assert fleet("drain", "cpu").code == 0
+        refused = fleet("undrain", "cpu@elsewhere")
+        assert (refused.code, "`fleet undrain cpu`" in refused.err) == (1, True)
+        assert "silent, drained" in fleet("workers").out
+        assert fleet("workers", "--json").data["workers"][0]["draining"]["reason"] == ""
+        assert fleet("pools", "--json").data["pools"][0]["draining"] == 1
+        findings = fleet("status", "--json").data["findings"]
+        found = [each["text"] for each in findings if each["level"] == "warning"]
+        assert any(text.startswith("paused: the queue email, by ann@") for text in found)
+        assert any("`fleet undrain cpu`" in text for text in found)
+        assert fleet("resume", "email").out == "email: goes on\n"
+        assert fleet("resume", "email").out == "email: was not paused\n"
+        assert fleet("undrain", "cpu", "--json").data == {"worker": "cpu", "changed": True}
+        for verb, name in (
+            ("pause", "nosuch"),
+            ("resume", "nosuch"),
+            ("drain", "nosuch"),
+            ("undrain", "nosuch"),
+        ):
+            answer = fleet(verb, name)
+            assert (answer.code, "nosuch" in answer.err) == (1, True)
+        assert [action for _, action, _ in actions(redis_server)] == [
+            "worker.undrain", "queue.resume", "worker.drain", "queue.pause"
+        ]  # fmt: skip
+
+    def test_stock_delivery_has_no_pauses(self, fleet: Fleet, environment: Any) -> None:
+        environment({**VARIABLES, "celery_delivery": "stock"})
+        answer = fleet("pause", "celery")
+        assert (answer.code, "celery_delivery is stock" in answer.err) == (1, True)
 
     def test_a_password_that_redis_refuses(self, fleet: Fleet, tmp_path: Any) -> None:
         (tmp_path / "wrong").write_text("wrong\n")

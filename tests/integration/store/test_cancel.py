@@ -2,17 +2,24 @@
 
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from celery import chord
 from celery.worker import state as celery_state
 
+from celery_fleet.delivery import pending
+from celery_fleet.delivery.keys import Keys
 from celery_fleet.service import cancel as module
-from celery_fleet.service.cancel import Cancellation, cancel
+from celery_fleet.service.cancel import Cancellation, cancel, mark
+from celery_fleet.store.connection import broker_client
+from celery_fleet.store.presence import Presences
 from integration.store.conftest import VARIABLES
 from integration.support import eventually
 
 PATIENCE = 60
+KEYS = Keys()
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # of Celery, see its next release
 DELIVERIES = ["atomic", "stock"]
 
@@ -65,6 +72,128 @@ def test_waiting_tasks_never_run(settings, services, fleet_of, record):
 
     answer = cancel(fleet.app, last.id)
     assert (answer.state_before, answer.mark, answer.possible) == ("SUCCESS", False, False)
+
+
+def messages(fleet):
+    """How many wait, parked ones too."""
+    client = broker_client(fleet.app)
+    keys = [KEYS.queue(queue, step) for queue in ("celery", "other") for step in range(10)]
+    return sum(map(client.llen, keys)) + client.zcard(KEYS.parked)
+
+
+def is_marked(fleet, task_id):
+    return broker_client(fleet.app).zscore(KEYS.cancelled, task_id) is not None
+
+
+def test_what_waits_is_taken_out_at_once_though_no_worker_is_there(environment, fleet_of):
+    fleet = fleet_of(environment())
+    queued = fleet.tasks.good.apply_async(["a"], {"b": 2}, queue="other", priority=9)
+    parked = fleet.tasks.good.apply_async(countdown=600)
+    began = time.monotonic()
+    answers = [cancel(fleet.app, result.id, terminate=True, timeout=30) for result in (queued, parked)]
+    assert time.monotonic() - began < 5
+    assert messages(fleet) == 0
+    for answer, result in zip(answers, (queued, parked), strict=True):
+        assert (answer.removed, answer.possible, answer.known, answer.mark) == (True, True, True, True)
+        assert state(fleet, result) == "REVOKED"
+        assert is_marked(fleet, result.id)
+    record = fleet.index.get(queued.id)
+    assert (record.state, record.name, record.queue, record.priority) == (
+        "REVOKED",
+        "endings.good",
+        "other",
+        1,
+    )
+    assert (record.args, record.kwargs) == ("['a']", "{'b': 2}")
+    assert record.ended
+    assert known(fleet, parked) == "REVOKED"
+    twice = cancel(fleet.app, queued.id)
+    assert (twice.state_before, twice.removed, twice.possible) == ("REVOKED", False, True)
+    assert fleet.index.get(queued.id).at == record.at
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_of_what_nobody_knows_no_mark_stays(delivery, environment, fleet_of):
+    fleet = fleet_of(environment({**VARIABLES, "celery_delivery": delivery}))
+    fleet.tasks.good.delay()
+    answer = cancel(fleet.app, "never-sent", terminate=True)
+    assert (answer.known, answer.mark, answer.possible, answer.state_before) == (
+        False,
+        False,
+        False,
+        "PENDING",
+    )
+    assert broker_client(fleet.app).keys("fleet:cancelled*") == []
+    assert state(fleet, fleet.app.AsyncResult("never-sent")) == "PENDING"
+    assert fleet.index.get("never-sent") is None
+    assert messages(fleet) == 1
+
+
+def test_what_a_worker_has_to_drop(environment, services, fleet_of, record, monkeypatch):
+    """What lies too deep to be found, and members of chords, which have to be told."""
+    monkeypatch.setattr(pending, "MOST", 0)
+    settings = environment()
+    fleet = fleet_of(settings)
+    deep = fleet.tasks.good.delay("deep")
+    began = time.monotonic()
+    answer = cancel(fleet.app, deep.id, timeout=30)
+    assert time.monotonic() - began < 5
+    monkeypatch.undo()
+    joined = chord([fleet.tasks.good.s("first"), fleet.tasks.good.s("second")])(fleet.tasks.good.s())
+    member = cancel(fleet.app, joined.parent.results[0].id)
+    for each in (answer, member):
+        assert (each.removed, each.possible, each.known) == (False, True, True)
+        assert fleet.index.get(each.task_id).state == "REVOKED"
+    assert messages(fleet) == 3
+    services.worker(settings, concurrency=1).wait_ready()
+    eventually(lambda: state(fleet, joined) == "FAILURE", PATIENCE, "the end of the chord")
+    assert "second" in record.read_text()
+    assert "deep" not in record.read_text()
+    assert "first" not in record.read_text()
+
+
+def test_a_task_in_retry_and_those_that_are_over(environment, services, fleet_of, record):
+    settings = environment()
+    fleet = fleet_of(settings)
+    services.worker(settings, concurrency=1).wait_ready()
+    retried, failed = fleet.tasks.later.delay(), fleet.tasks.fail.delay("x")
+    eventually(lambda: known(fleet, retried) == "RETRY" and state(fleet, failed) == "FAILURE", PATIENCE)
+    answer = cancel(fleet.app, retried.id)
+    assert (answer.state_before, answer.removed, answer.possible) == ("RETRY", True, True)
+    assert state(fleet, retried) == known(fleet, retried) == "REVOKED"
+    assert messages(fleet) == 0
+    over = cancel(fleet.app, failed.id)
+    assert (over.state_before, over.mark, over.possible, over.known) == ("FAILURE", False, False, True)
+    assert not is_marked(fleet, failed.id)
+    assert record.read_text().count("tried") == 1
+
+
+@pytest.mark.parametrize("pool", ["prefork", "gevent", "threads", "solo"])
+def test_what_runs_is_ended_where_the_pool_can(pool, environment, services, fleet_of, record):
+    settings = environment()
+    fleet = fleet_of(settings)
+    services.worker(settings, pool=pool, concurrency=2).wait_ready()
+    result = fleet.tasks.tell.delay(600 if pool in ("prefork", "gevent") else 4)
+    eventually(lambda: result.id in record.read_text(), PATIENCE, "the task")
+    pid = int(record.read_text().split()[-1])
+    presences = Presences(fleet.client)
+    eventually(lambda: any(each.kind == pool for each in presences.all()), PATIENCE, "the word of the worker")
+    began = time.monotonic()
+    answer = cancel(fleet.app, result.id, terminate=True, timeout=30)
+    assert time.monotonic() - began < 15, "it waits for no one else"
+    assert (answer.state_before, answer.mark, answer.known) == ("STARTED", True, True)
+    if pool in ("threads", "solo"):
+        assert (len(answer.unable), answer.unable_kinds, answer.possible) == (1, (pool,), False)
+        assert result.get(timeout=PATIENCE) is None
+        assert f"ended {result.id}" in record.read_text()
+        return
+    assert (len(answer.terminated), answer.possible, answer.unable) == (1, True, ())
+    eventually(lambda: state(fleet, result) == "REVOKED", PATIENCE, "the end")
+    eventually(lambda: known(fleet, result) == "REVOKED", PATIENCE, "the record")
+    if pool == "prefork":
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), PATIENCE, "the end of its process")
+    assert fleet.tasks.good.delay().get(timeout=PATIENCE) == 1
+    assert "ended" not in record.read_text()
 
 
 def test_running_tasks(environment, services, fleet_of, record):
@@ -144,10 +273,9 @@ def test_a_worker_that_was_away_learns_what_was_cancelled(environment, fleet_of)
     """As when its connection was lost: it has not heard of it."""
     fleet = fleet_of(environment())
     held = {name: Held(name != "thread") for name in ("waiting", "spared", "ended", "thread", "other")}
-    for name in ("waiting", "spared"):
-        cancel(fleet.app, name, timeout=0.01)
-    for name in ("ended", "thread"):
-        cancel(fleet.app, name, terminate=True, timeout=0.01)
+    for name in held:
+        if name != "other":
+            mark(fleet.app, name, terminate=name in ("ended", "thread"))
     celery_state.requests.update(held)
     celery_state.active_requests.update(held[name] for name in ("spared", "ended", "thread", "other"))
     try:

@@ -16,6 +16,15 @@ from celery_fleet.service.cancel import Cancelled
             Cancelled("i", "STARTED", True, ("a",), (), ("a",), False),
             "runs on: the pool of a cannot end it; it is not run again",
         ),
+        (
+            Cancelled("i", "STARTED", True, ("a",), (), ("a",), False, unable_kinds=("threads",)),
+            "runs on: the pool of a (threads) cannot end it; it is not run again",
+        ),
+        (Cancelled("i", "PENDING", True, (), (), (), True, removed=True), "taken out of its queue, it will not run"),
+        (
+            Cancelled("i", "PENDING", False, (), (), (), False, known=False),
+            "no such task is known: it was never sent, or is long over",
+        ),
         (Cancelled("i", "SUCCESS", False, (), (), (), False), "over already: SUCCESS"),
         (Cancelled("i", "REVOKED", True, (), (), (), True), "cancelled already"),
     ],

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from celery_fleet.delivery.envelope import bereaved, due, is_far, priority, redelivered
+from celery_fleet.delivery.envelope import bereaved, due, is_far, priority, redelivered, task_id
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
@@ -58,3 +58,17 @@ def test_redelivered_is_said_where_kombu_says_it():
 def test_the_list_is_that_of_kombu(given, expected):
     assert priority({"properties": {"priority": given}}, (0, 3, 6, 9)) == expected
     assert priority({}, (0, 3, 6, 9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"id": "a", "task": "t"}, "a"),
+        ({"id": "a"}, ""),
+        ({"task": "t"}, ""),
+        ({"id": 7, "task": "t"}, ""),
+        (None, ""),
+    ],
+)
+def test_only_messages_of_tasks_have_an_id(headers, found):
+    assert task_id(headers) == found

@@ -1,4 +1,5 @@
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,12 @@ from celery_fleet.store.deadletters import DeadLetter
 APP = Celery("x", set_as_current=False)
 
 
+class Request(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
 def request(task_id="t1", **more):
-    return SimpleNamespace(
+    return Request(
         **{
             "id": task_id,
             "name": "app.a",
@@ -27,6 +32,7 @@ def request(task_id="t1", **more):
             "delivery_info": {"exchange": "", "routing_key": "celery", "priority": 4},
             "root_id": "r",
             "parent_id": None,
+            "received_at": None,
             **more,
         }
     )
@@ -92,14 +98,38 @@ def test_one_record_for_all_steps_of_a_task(found, store):
     assert len(store.records) == 1
 
 
-def test_a_retry_is_told_with_its_attempt(found, store):
-    found.note(request(), "RECEIVED")
-    found.note(request(), "RETRY", (ValueError("bad"), None))
-    found.note(request(request_dict={"retries": 1}), "STARTED")
+def test_each_attempt_has_a_record(found, store):
+    """The retry may run, and end, before the main process learns that its predecessor asked for it."""
+    first, second = request(), request(request_dict={"retries": 1})
+    found.note(first, "RECEIVED")
+    found.note(second, "RECEIVED")
+    found.note(second, "FAILURE", KeyError("k"))
+    found.note(first, "RETRY", (ValueError("bad"), None))
+    found.flush()
+    retried, failed = store.records
+    assert (retried.state, retried.retries, retried.error) == ("RETRY", 0, "ValueError: bad")
+    assert (failed.state, failed.retries, failed.error) == ("FAILURE", 1, "KeyError: 'k'")
+    assert retried.received
+    assert failed.received
+
+
+@pytest.mark.parametrize(
+    ("more", "since"),
+    [
+        ({"request_dict": {"fleet_since": 5.0}}, 5.0),
+        ({"request_dict": {"fleet_since": "odd"}}, "received"),
+        ({"request_dict": {}}, "received"),
+        ({"request_dict": {"fleet_since": 5.0, "retries": 1}}, "received"),
+        ({"request_dict": {"fleet_since": 5.0, "retries": 1}, "eta": datetime.fromtimestamp(7, UTC)}, 7.0),
+        ({"request_dict": {"fleet_since": 5.0, "fleet_lost": 1}}, "received"),
+        ({"request_dict": {"fleet_since": 5.0}, "delivery_info": {"redelivered": True}}, "received"),
+    ],
+)
+def test_from_when_an_attempt_waits(more, since, found, store):
+    found.note(request(**more), "RECEIVED")
     found.flush()
     (record,) = store.records
-    assert (record.state, record.retries, record.error) == ("STARTED", 1, "ValueError: bad")
-    assert record.received
+    assert record.since == (record.received if since == "received" else since)
 
 
 def test_while_the_store_is_away_the_oldest_records_go(found, store, monkeypatch):

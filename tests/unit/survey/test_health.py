@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from celery_fleet.delivery.pausing import Pause
 from celery_fleet.survey.backlog import Backlog
-from celery_fleet.survey.health import PROBLEM, WARNING, Finding, RedisReading, headline, judge
+from celery_fleet.survey.health import PROBLEM, WARNING, BeatReading, Finding, RedisReading, headline, judge
 from celery_fleet.survey.reading import redis_reading
 from celery_fleet.survey.roster import ALIVE, DEAD, GONE, SILENT, STOPPED, Worker
 
@@ -73,3 +74,29 @@ def test_the_reading_of_redis() -> None:
     assert redis_reading(said) == RedisReading("7.0.15", 1, 2, True, True, "noeviction")
     assert redis_reading({**said, "aof_last_write_status": "err"}).last_write_ok is False
     assert redis_reading({**said, "maxmemory": 0}).share is None
+
+
+@pytest.mark.parametrize(
+    ("beat", "level", "text"),
+    [
+        (BeatReading(2, 200), PROBLEM, "no sign of life for 200s, so nothing sends 2 periodic tasks"),
+        (BeatReading(1, None), WARNING, "never run, so nothing sends 1 periodic task"),
+    ],
+)
+def test_beat(beat: BeatReading, level: str, text: str) -> None:
+    (finding,) = judge(REDIS, [WORKER], [], CONSUMED, beat=beat)
+    assert finding.level == level
+    assert text in finding.text
+
+
+@pytest.mark.parametrize("beat", [BeatReading(1, 3.0), BeatReading(0, None), BeatReading(0, 900), None])
+def test_beat_that_is_well_or_not_needed(beat: BeatReading | None) -> None:
+    assert judge(REDIS, [WORKER], [], CONSUMED, beat=beat) == []
+
+
+def test_pauses_are_told_with_their_end() -> None:
+    pauses = [Pause("queue", "email", "ann", 0.0, "a move"), Pause("worker", "default", "bob", 0.0)]
+    assert judge(REDIS, [WORKER], [], CONSUMED, pauses=pauses) == [
+        Finding(WARNING, "paused: the queue email, by ann (a move). `fleet resume email`"),
+        Finding(WARNING, "drained: default, by bob. `fleet undrain default`"),
+    ]

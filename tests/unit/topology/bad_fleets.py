@@ -697,6 +697,18 @@ BAD = [
     bad(
         "two monitoring hosts", groups(monitoring=["redis1", "worker1"]), ("groups", "monitoring"), "2 hosts"
     ),
+    bad(
+        "a type of task that names a pattern",
+        every("celery_task_types", to={"mail": "app.mail.*"}),
+        ("celery_task_types", "mail"),
+        "name of a task",
+    ),
+    bad(
+        "types of tasks as a list",
+        every("celery_task_types", to=["a.b"]),
+        "celery_task_types",
+        "a list of 1 item",
+    ),
     bad("a schedule and no Beat", groups(beat=[]), BEAT, "no host runs Beat", "group beat"),
     bad("unknown host", groups(monitoring=["redis9"]), ("groups", "monitoring"), "'redis9' is not a host"),
     bad(

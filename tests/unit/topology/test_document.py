@@ -113,6 +113,7 @@ def test_document_is_fully_resolved() -> None:
         "dead_letter_limit": 10000,
         "dead_letter_age": 30 * 86400,
         "task_index_limit": 100000,
+        "task_types": {},
     }
 
 
@@ -192,7 +193,7 @@ def changed(*path: str | int, to: Any) -> str:
         (changed("routes", 0, "queue", to="x"), ["routes[0].queue", "'x' is not defined"]),
         (changed("default_queue", to="x"), ["default_queue: the queue 'x' is not defined"]),
         (changed("beat", "clean", "schedule", to="* * *"), ["beat.clean.schedule", "3 fields"]),
-        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "10 problems"]),
+        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "11 problems"]),
     ],
 )
 def test_bad_file_is_told_with_its_name(tmp_path: Path, content: str, words: list[str]) -> None:
@@ -257,6 +258,7 @@ def works(draw: st.DrawFn) -> dict[str, Any]:
             }
             for task in tasks
         },
+        "celery_task_types": {task: f"app.{task}" for task in tasks},
     }
 
 
@@ -280,6 +282,7 @@ def test_document_survives_json_and_names_every_task_the_same(work: dict[str, An
             "celery_queues": document["queues"],
             "celery_task_routes": document["routes"],
             "celery_beat_schedule": document["beat"],
+            "celery_task_types": document["task_types"],
         }
     )
     assert again == document

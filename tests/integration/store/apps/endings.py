@@ -94,6 +94,20 @@ def sleep(self, seconds):
 
 
 @app.task(bind=True)
+def tell(self, seconds):
+    """Tells its process."""
+    record(f"started {self.request.id} {os.getpid()}")
+    time.sleep(seconds)
+    record(f"ended {self.request.id}")
+
+
+@app.task(bind=True, max_retries=1)
+def later(self):
+    record(f"tried {self.request.id}")
+    raise self.retry(countdown=600)
+
+
+@app.task(bind=True)
 def patient(self, seconds):
     """Looks each tenth of a second whether it was cancelled."""
     from celery_fleet.cancellation import raise_if_cancelled  # noqa: PLC0415

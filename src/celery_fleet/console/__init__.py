@@ -1,0 +1,1 @@
+"""The console: the fleet's HTTP API and its dashboard."""

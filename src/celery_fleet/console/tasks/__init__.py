@@ -1,0 +1,1 @@
+"""What is done with tasks; routes and pages call it."""

@@ -1,0 +1,7 @@
+"""What the urgency of a queue asks for."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+QUEUEING_TARGETS: Mapping[str, int | None] = MappingProxyType({"urgent": 10, "standard": 60, "bulk": None})
+"""Seconds within which a task should start, by urgency; None: whenever there is room."""

@@ -1,0 +1,59 @@
+"""What is asked of a host's services, from the host itself: not every address can be reached from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testinfra.host import Host
+
+FETCH = """
+import json, sys, urllib.error, urllib.request
+url, headers = sys.argv[1], json.load(sys.stdin)
+try:
+    answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status)
+print(answer.read().decode())
+"""
+
+
+def get(
+    host: Host, url: str, headers: Mapping[str, str] | None = None, patience: float = 0, until: str = ""
+) -> tuple[int, str]:
+    """Status and body; asked again until the body has these words, if there is patience."""
+    given = shlex.quote(json.dumps(dict(headers or {})))
+    fetch = f"printf '%s' {given} | python3 -c {shlex.quote(FETCH)} {shlex.quote(url)}"
+    deadline = time.monotonic() + patience
+    while True:
+        status, _, body = host.check_output(f"sh -c {shlex.quote(fetch)}").partition("\n")
+        if until in body or time.monotonic() > deadline:
+            return int(status), body
+        time.sleep(2)
+
+
+def addresses_of(host: Host, port: int) -> set[str]:
+    """Where somebody listens on this port."""
+    lines = (line.split() for line in host.check_output("ss -H -ltn").splitlines())
+    return {words[3].rsplit(":", 1)[0] for words in lines if words[3].endswith(f":{port}")}
+
+
+def secret(variables: Mapping[str, Any], name: str) -> str:
+    """What the roles made and keep on this machine."""
+    default = f"~/.local/share/celery-fleet/{Path(str(variables.get('inventory_dir', '.'))).name}/secrets"
+    directory = Path(str(variables.get("fleet_secrets_dir", default))).expanduser()
+    return (directory / name).read_text().strip()
+
+
+def entrance(variables: Mapping[str, Any], fleet: Any, port: int) -> str:
+    """Where the edge of this host listens, as a URL."""
+    alone = "127.0.0.1" if len(fleet.names) == 1 else None
+    names = ("edge_address", "base_address")
+    given = next((variables[name] for name in names if variables.get(name)), None)
+    address = given or alone or variables["ansible_host"]
+    return f"{'https' if variables.get('edge_certificate') else 'http'}://{address}:{port}"
