@@ -1,4 +1,4 @@
-"""What changes is seen without a reload, by the stream of events, and without it by asking."""
+"""D5: what changes is seen without a reload, by the stream of events, and without it by asking."""
 
 from __future__ import annotations
 

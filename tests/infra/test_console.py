@@ -163,7 +163,7 @@ def test_edge(host: Host, variables: Mapping[str, Any], fleet: Any) -> None:
     assert get(host, f"{url}/api/v1/queues")[0] == 401
     status, _ = get(host, f"{url}/api/v1/queues", {"X-API-Key": secret(variables, "console-viewer")})
     assert status == 200
-    assert get(host, f"{url}/metrics")[0] == 404, "that is for Prometheus alone"
+    assert get(host, f"{url}/metrics")[0] == 401, "without a key that is for Prometheus alone"
 
 
 @pytest.mark.group("all")

@@ -1,4 +1,4 @@
-"""Flower, for those who have the password; and what it sees."""
+"""A1 and F8: Flower, for those who have the password; and what it sees."""
 
 from __future__ import annotations
 

@@ -164,7 +164,12 @@ class TestEdge:
         stream = text.split("location = /api/v1/events {")[1].split("}")[0]
         assert "proxy_buffering off;" in stream
         assert "proxy_read_timeout 1h;" in stream
-        assert text.count("return 404;") == 2, "/metrics of the console and of Flower"
+        assert text.count("return 404;") == 1, "/metrics of Flower, which asks nobody for a password"
+
+    def test_only_what_keeps_no_secret_is_compressed(self, tmp_path: Path) -> None:
+        text = "\n".join(nginx(variables_of("monitor1", tmp_path)))
+        assert text.count("gzip on;") == 1
+        assert "gzip on;" in text.split("location ~ ^/(static/|api/v1/charts$) {")[1].split("}")[0]
 
     @pytest.mark.parametrize(
         ("own", "upstream"),

@@ -177,7 +177,7 @@ def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) 
     run = promtool(tmp_path / "prometheus.yml", text)
     assert run.returncode == 0, run.stdout + run.stderr
     conf = yaml.safe_load(text)
-    jobs = ["prometheus", "alertmanager", "node", "redis", "celery-console", "app"] + (
+    jobs = ["prometheus", "alertmanager", "node", "redis", "console", "app"] + (
         ["edge"] if more else []
     )
     assert [job["job_name"] for job in conf["scrape_configs"]] == jobs
@@ -188,7 +188,7 @@ def test_the_console_is_a_target_where_it_can_be_reached(tmp_path: Path) -> None
     def place(**own: Any) -> list[list[str]]:
         hosts = {"hostvars": {"monitor1": own, "worker1": own}}
         plan = {"hosts": HOSTS | {"console": ["monitor1", "worker1"]}}
-        found = targets("celery-console", variables_of("monitor1", tmp_path, plan=plan, **hosts))
+        found = targets("console", variables_of("monitor1", tmp_path, plan=plan, **hosts))
         return [entry["targets"] for entry in found]
 
     assert place() == [["127.0.0.1:8000"]], "on loopback, only from its own host"

@@ -27,10 +27,12 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+_SECURE_HEADERS = {"Cross-Origin-Opener-Policy": "same-origin"}
+"""Over plain HTTP browsers complain that they cannot heed it."""
 
 
 def request_id(told: str) -> str:
@@ -49,6 +51,7 @@ class Frame:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        wanted = _HEADERS | _SECURE_HEADERS if scope["scheme"] == "https" else _HEADERS
         told = request_id(request.headers.get(REQUEST_ID, ""))
         scope.setdefault("state", {})["request_id"] = told
         started = False
@@ -60,7 +63,7 @@ class Frame:
                 started = True
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = told
-                for name, value in _HEADERS.items():
+                for name, value in wanted.items():
                     headers.setdefault(name, value)
                 if not scope["path"].startswith("/static/"):
                     headers.setdefault("Cache-Control", "no-store")

@@ -8,12 +8,14 @@ from typing import Any
 
 from .commands import ClientCommands, Commands
 from .keys import Keys
-from .scripts import UNPARK
+from .scripts import COUNT_PARKED, UNPARK
 
 AHEAD = 2.0
 """Seconds before it is due that a message goes to its queue: a worker waits out the rest."""
 
 _MOST = 200
+_COUNTED = 1000
+"""Messages that one step counts; they stay in Redis."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,13 @@ def parked(client: Any, keys: Keys = Keys(), offset: int = 0, limit: int = 100) 
 def count_parked(client: Any, keys: Keys = Keys()) -> dict[str, int]:  # noqa: B008
     """How many messages wait for each queue."""
     counted: Counter[str] = Counter()
-    for member, _ in client.zscan_iter(keys.parked, count=1000):
-        counted[json.loads(member)["queue"]] += 1
-    return dict(counted)
+    commands, cursor = ClientCommands(client), b"0"
+    while True:
+        cursor, *found = commands.run_again(COUNT_PARKED, 0, keys.parked, cursor, _COUNTED)
+        for queue, number in zip(found[::2], found[1::2], strict=True):
+            counted[json.loads(queue)] += number
+        if cursor == b"0":
+            return dict(counted)
 
 
 def _parked(member: bytes, due: float) -> Parked:

@@ -24,7 +24,7 @@ _PAGES = 20
 
 _HIGHEST = 10
 _LISTS = range(10)
-_UNNOTED = 1000
+_UNNOTED = 200
 """Messages at each end of a list that are looked at for a task of which nothing is noted."""
 
 
@@ -116,29 +116,30 @@ def search(client: Any, task_id: str, queues: Collection[str], keys: Keys = Keys
 
 def _look_through(client: Any, key: str, task_id: str, most: int, keys: Keys) -> Located | None:
     """Looks at so many messages at each end of a list, from both ends in turn."""
-    whole = keys.prefix + key
-    for start in range(0, most, _STEP):
-        for near_head, span in ((True, (-start - _STEP, -start - 1)), (False, (start, start + _STEP - 1))):
+    whole, step = keys.prefix + key, max(1, min(most, _STEP))
+    for start in range(0, most, step):
+        for near_head, span in ((True, (-start - step, -start - 1)), (False, (start, start + step - 1))):
             passed, *hit = ClientCommands(client).run_again(LOCATE, 0, whole, task_id, *span)
             if hit:
                 index, size, raw = hit
                 first = size - start - passed if near_head else start
                 # Workers take from the right.
                 return Located(whole, raw, *_line(key), size - first - index, near_head)
-            if passed < _STEP:
+            if passed < step:
                 return None
     return None
 
 
 def _look_through_parked(client: Any, task_id: str, first: int, most: int, keys: Keys) -> Located | None:
-    for start in range(first, first + most, _STEP):
-        span = start, start + _STEP - 1
+    step = min(most, _STEP)
+    for start in range(first, first + most, step):
+        span = start, start + step - 1
         passed, *hit = ClientCommands(client).run_again(LOCATE, 0, keys.parked, task_id, *span)
         if hit:
             raw = hit[2]
             line = _line(json.loads(raw)["key"])
             return Located(keys.parked, raw, *line, due=client.zscore(keys.parked, raw))
-        if passed < _STEP:
+        if passed < step:
             return None
     return None
 

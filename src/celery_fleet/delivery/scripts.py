@@ -205,6 +205,23 @@ return 0
 )
 """KEYS: parked, list, wake. ARGV: member, message."""
 
+COUNT_PARKED = Script(
+    """
+local page = redis.call('ZSCAN', ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local counts, answer = {}, {page[1]}
+for i = 1, #page[2], 2 do
+  local queue = string.match(page[2][i], '^{"queue": (".-"), "key": ')
+  if queue then counts[queue] = (counts[queue] or 0) + 1 end
+end
+for queue, number in pairs(counts) do
+  table.insert(answer, queue)
+  table.insert(answer, number)
+end
+return answer
+"""
+)
+"""ARGV: parked, cursor, how many to look at. Returns {cursor, queue as JSON, number, ...}."""
+
 PAUSE = Script("return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])")
 """KEYS: paused. ARGV: field, who said so."""
 

@@ -40,6 +40,8 @@ _FACET_LIMIT = 200
 _SHORT_CALL = 1024
 """Arguments of at most so many characters are shown in lists."""
 _CHUNK = 500
+_SEARCHED = 250
+"""Letters whose text one step looks at: Redis does nothing else meanwhile."""
 _FACETS = ("name", "queue", "reason")
 
 
@@ -215,7 +217,8 @@ class DeadLetters:
         position, seen = ["+inf" if until is None else f"{until:.6f}", ""], set()
         while position:
             # No KEYS: those that may only read are refused scripts that announce keys.
-            arguments: list[Any] = [self._base, self._age, *position, 2 * _CHUNK, text.lower(), *indexes]
+            step = _SEARCHED if text else 2 * _CHUNK
+            arguments: list[Any] = [self._base, self._age, *position, step, text.lower(), *indexes]
             answer: Any = self._scan(args=arguments)
             position = [each.decode() for each in answer[0]]
             for task_id in (each.decode() for each in answer[1]):

@@ -100,6 +100,9 @@ def test_figures_for_prometheus(client: httpx.Client, desk: Desk, settings: dict
     ):
         assert f"\n{line}\n" in text, text
     assert re.search(r'worker_errors_total\{worker="default@\S+",type="ValueError"\} 1', text)
+    outside = {"X-Forwarded-For": "192.0.2.7"}
+    assert httpx.get(f"{desk.url}/metrics", headers=outside).status_code == 401, "it came through a proxy"
+    assert client.get("/metrics", headers=outside).status_code == 200, "with a key"
     # Another console, begun later, says the same.
     with served(create_app(Settings.read(settings))) as other:
         assert httpx.get(f"{other}/metrics").text == text
