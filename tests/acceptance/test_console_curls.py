@@ -264,7 +264,9 @@ def test_metrics_count_what_was_done(curl: Curl, console: Console) -> None:
     # Workers write what they did twice a second.
     total = before["total_tasks"] + 4
     answer = eventually(
-        lambda: curl(METRICS), "all are counted", until=lambda each: each.data["metrics"]["total_tasks"] >= total
+        lambda: curl(METRICS),
+        "all are counted",
+        until=lambda each: each.data["metrics"]["total_tasks"] >= total,
     )
     assert answer.status == 200
     body = answer.data

@@ -177,9 +177,7 @@ def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) 
     run = promtool(tmp_path / "prometheus.yml", text)
     assert run.returncode == 0, run.stdout + run.stderr
     conf = yaml.safe_load(text)
-    jobs = ["prometheus", "alertmanager", "node", "redis", "console", "app"] + (
-        ["edge"] if more else []
-    )
+    jobs = ["prometheus", "alertmanager", "node", "redis", "console", "app"] + (["edge"] if more else [])
     assert [job["job_name"] for job in conf["scrape_configs"]] == jobs
     assert conf["global"].get("external_labels", {}) == more.get("monitoring_prometheus_external_labels", {})
 

@@ -26,6 +26,9 @@ NOT_CONFIGURED = "no Alertmanager is configured: the variable CONSOLE_ALERTMANAG
 _SEVERITIES = ("critical", "page", "error", "warning", "ticket", "info", "none")
 """The worst first."""
 
+_CALM = frozenset({"info", "none"})
+"""Severities that ask nobody to do anything, such as that of an alert that always fires."""
+
 _SLACK = timedelta(minutes=1)
 _KEPT = timedelta(days=1)
 """For so long silences that have ended are shown."""
@@ -50,8 +53,10 @@ def alerts(fleet: "Fleet") -> AlertList:
 
 
 def active(found: AlertList) -> int | None:
-    """How many alerts fire and are not silenced; None: not known."""
-    return sum(alert.state != "suppressed" for alert in found.alerts) if found.available else None
+    """How many alerts ask for somebody: they fire and are not silenced; None: not known."""
+    if not found.available:
+        return None
+    return sum(alert.state != "suppressed" and alert.severity not in _CALM for alert in found.alerts)
 
 
 def silence(fleet: "Fleet", actor: "Actor", asked: SilenceRequest) -> Silenced:

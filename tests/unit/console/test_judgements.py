@@ -122,4 +122,7 @@ def test_an_alert() -> None:
     assert (found.starts_at.year, found.runbook_url) == (2026, None)
     assert alert_info({**told, "annotations": {"runbook_url": "https://x/y"}}).runbook_url == "https://x/y"
     assert active(AlertList(available=True, alerts=[found])) == 0
+    firing = {**told, "status": {"state": "active", "silencedBy": []}}
+    calm = {**firing, "labels": {"alertname": "Watchdog", "severity": "none"}}
+    assert active(AlertList(available=True, alerts=[alert_info(firing), alert_info(calm)])) == 1
     assert active(AlertList(available=False)) is None

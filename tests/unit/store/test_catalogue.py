@@ -18,7 +18,7 @@ class Order(BaseModel):
 APP = Celery("x", set_as_current=False)
 
 
-@APP.task(bind=True)
+@APP.task(bind=True, shared=False)
 def bound(self, x: int, y: Optional[str] = None, *, when: datetime.datetime, odd: "int | None" = 3):  # noqa: UP045
     """Adds things.
 
@@ -26,12 +26,12 @@ def bound(self, x: int, y: Optional[str] = None, *, when: datetime.datetime, odd
     """
 
 
-@APP.task
+@APP.task(shared=False)
 def loose(first, /, second, *rest, **more):
     pass
 
 
-@APP.task(pydantic=True)
+@APP.task(pydantic=True, shared=False)
 def order(order: Order) -> Order:
     return order
 

@@ -25,6 +25,7 @@ DURATIONS = ((3600, "1 hour"), (4 * 3600, "4 hours"), (86_400, "1 day"), (7 * 86
 """How long a silence may be, as the form offers it: seconds, and what it says."""
 
 _TONES = {"critical": "bad", "page": "bad", "error": "bad", "warning": "warn", "ticket": "warn"}
+_WORDS = {"none": "For information", "info": "For information"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def grouped(alerts: Iterable[AlertInfo]) -> list[Group]:
         else:
             firing.setdefault(alert.severity or "other", []).append(alert)
     groups = [
-        Group(severity.capitalize(), _TONES.get(severity, "idle"), tuple(found))
+        Group(_WORDS.get(severity, severity.capitalize()), _TONES.get(severity, "idle"), tuple(found))
         for severity, found in firing.items()
     ]
     return groups + ([Group("Silenced", "apart", tuple(silenced))] if silenced else [])
