@@ -1,7 +1,8 @@
 """How the CPUs and the memory of a host are divided. Memory in bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .units import GIB, MIB
@@ -30,9 +31,13 @@ def auto_child_memory(memory: int) -> int:
     return max(LEAST_CHILD_MEMORY, child // MIB * MIB)
 
 
-def auto_reserve(memory: int) -> int:
-    """Bytes for the system: 15 % of the memory, 256 MiB at least."""
-    return max(LEAST_RESERVE, memory * 15 // 100)
+SERVICES: Mapping[str, int] = MappingProxyType({"console": 256 * MIB, "flower": 128 * MIB})
+"""Bytes that the services of a group take beside the system."""
+
+
+def auto_reserve(memory: int, groups: Collection[str] = ()) -> int:
+    """Bytes for the system: 15 % of the memory, 256 MiB at least, and what the services of the groups take."""
+    return max(LEAST_RESERVE, memory * 15 // 100) + sum(SERVICES.get(group, 0) for group in groups)
 
 
 @dataclass(frozen=True)

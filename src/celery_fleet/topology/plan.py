@@ -89,7 +89,8 @@ def plan_host(
 
     cpus = cpus if host["celery_host_cpus"] == AUTO else host["celery_host_cpus"]
     memory = memory if host["celery_host_memory"] == AUTO else host["celery_host_memory"]
-    reserve = auto_reserve(memory) if host["celery_system_reserve"] == AUTO else host["celery_system_reserve"]
+    reserve = host["celery_system_reserve"]
+    reserve = auto_reserve(memory, groups) if reserve == AUTO else reserve
     pools = {pool: filled(POOL, settings) for pool, settings in given.items()}
     demands = {pool: Demand(pools[pool], tasks) for pool, tasks in concurrency_of(pools, cpus).items()}
     redis = (

@@ -144,8 +144,8 @@ class TestInventoryInTheReadme:
         assert len(blocks) == 1
         return str(blocks[0])
 
-    def test_has_ten_lines(self, block: str) -> None:
-        assert len(block.splitlines()) == 10
+    def test_has_eleven_lines(self, block: str) -> None:
+        assert len(block.splitlines()) == 11
 
     def test_is_that_of_inventories_single(self, block: str) -> None:
         assert yaml.safe_load(block) == yaml.safe_load(text_of(ROOT / "inventories" / "single" / "hosts.yml"))

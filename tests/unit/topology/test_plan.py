@@ -314,3 +314,11 @@ def test_auto_shares_sum_to_that_of_the_host(cpus: int, number: int) -> None:
     assert sum(shares) == max(auto_concurrency(cpus), number)
     assert shares == sorted(shares, reverse=True)
     assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "more"), [(("console",), 256), (("console", "flower"), 384), (("edge",), 0)]
+)
+def test_services_of_the_host_have_their_memory(groups: tuple[str, ...], more: int) -> None:
+    assert plan(8, groups=("workers", *groups)).reserve - plan(8).reserve == more * MIB
+    assert plan(8, groups=("workers", *groups), celery_system_reserve="1G").reserve == GIB
