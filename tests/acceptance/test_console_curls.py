@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -255,8 +256,19 @@ def test_a_thread_cannot_be_ended_and_the_answer_says_so(curl: Curl, console: Co
 # --- C7, C8: figures and health ---------------------------------------------------------------------------------------
 
 
+def settled(curl: Curl) -> dict[str, Any]:
+    """The counts, when nothing of earlier tests is still to be counted."""
+
+    def twice() -> list[dict[str, Any]]:
+        first = curl(METRICS).data["metrics"]
+        time.sleep(1.5)
+        return [first, curl(METRICS).data["metrics"]]
+
+    return eventually(twice, "the counts rest", until=lambda pair: pair[0] == pair[1])[0]
+
+
 def test_metrics_count_what_was_done(curl: Curl, console: Console) -> None:
-    before = curl(METRICS).data["metrics"]
+    before = settled(curl)
     good = [console.submit(ECHO, QUEUE, value=number) for number in range(3)]
     bad = console.submit(FAIL, QUEUE, message="counted")
     for task_id in (*good, bad):
