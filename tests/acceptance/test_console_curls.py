@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
