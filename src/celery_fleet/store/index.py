@@ -306,25 +306,25 @@ local function place(seconds)
   end
   return #bounds + 1
 end
-local function receive(name, queue, facts)
-  local at, priority = facts[2], facts[6]
+local function receive(name, queue, at, priority)
   add(totals, 'received', 1)
   add(part(names, name), 'received ' .. priority, 1)
   add(moment(queue, at), 'received', 1)
 end
 local function account(old, version, at, facts, new)
-  local retries, received, started, wait, runtime, _, exception = unpack(facts)
+  local retries, received, started, wait, runtime, priority, exception = unpack(facts)
   local before, state = tonumber(old[1] or 0), new[1]
   local anew = version - version % 10 > before
-  local came = received > 0 and not old[4]
   local begun = started > 0 and (anew or before % 10 < 2)
   local again = math.max(0, retries - (old[5] or 0) - (old[7] == 'RETRY' and 1 or 0))
   if state == 'RETRY' and (anew or old[7] ~= 'RETRY') then again = again + 1 end
   local ended = not old[6] and ends[state]
+  -- Also what was cancelled before a worker took it.
+  local came = (received > 0 or ended) and not old[4] and not old[6]
   if not (came or begun or again > 0 or ended) then return end
   local name, queue = within('names', new[2] or ''), within('queues', new[3] or '')
   local of_name = part(names, name)
-  if came then receive(name, queue, facts) end
+  if came then receive(name, queue, received > 0 and received or at, priority) end
   if again > 0 then
     add(totals, 'retried', again)
     add(of_name, 'retried', again)
@@ -393,7 +393,7 @@ for _, entry in ipairs(cjson.decode(ARGV[4])) do
       end
     end
   elseif facts[2] > 0 and not old[4] then
-    receive(within('names', new[2] or ''), within('queues', new[3] or ''), facts)
+    if not old[6] then receive(within('names', new[2] or ''), within('queues', new[3] or ''), facts[2], facts[6]) end
     redis.call('HSET', key, 'received', string.format('%.6f', facts[2]))
   end
 end
