@@ -18,7 +18,7 @@ def metrics(fleet: Fleet, window: int | None = None) -> TaskMetrics:
     by_name = fleet.figures.by_name()
     moment = time.time()
     counts = Counts(
-        total_tasks=totals.received,
+        total_tasks=whole(totals),
         completed_tasks=totals.succeeded,
         failed_tasks=totals.failed,
         retried_tasks=totals.retried,
@@ -43,7 +43,7 @@ def health(fleet: Fleet, window: int = HOUR) -> TaskHealth:
         {
             "status": judged.status,
             "metrics": HealthCounts(
-                total_tasks=totals.received,
+                total_tasks=whole(totals),
                 success_rate=share(totals.succeeded, totals),
                 failure_rate=share(totals.failed, totals),
             ),
@@ -65,12 +65,16 @@ def health(fleet: Fleet, window: int = HOUR) -> TaskHealth:
     )
 
 
+def whole(totals: Totals) -> int:
+    """The tasks that the figures are about: in a window, tasks may end that came in before it."""
+    return max(totals.received, totals.succeeded + totals.failed + totals.revoked)
+
+
 def share(part: int, totals: Totals) -> float:
-    """Percent of all tasks that came in.
+    """Percent of all tasks.
 
     >>> share(135, Totals(150, 135, 10, 5, 0, 0.0, 0.0, 0)), share(10, Totals(150, 135, 10, 5, 0, 0.0, 0.0, 0))
     (90.0, 6.67)
     """
-    # In a window, tasks may end that came in before it.
-    whole = max(totals.received, totals.succeeded + totals.failed + totals.revoked)
-    return round(100 * part / whole, 2) if whole else 0.0
+    of = whole(totals)
+    return round(100 * part / of, 2) if of else 0.0
