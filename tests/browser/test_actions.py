@@ -151,8 +151,10 @@ def silences(console: Console) -> set[str]:
 
 def test_silence_and_expire(desk: OpenDesk, console: Console, work: dict[str, str]) -> None:
     found = console.get("/api/v1/alerts")
-    if not found["available"]:
+    # One that is configured and does not answer is a fault; tests/browser/local.py configures none.
+    if "no Alertmanager is configured" in (found["reason"] or ""):
         pytest.skip("this fleet has no Alertmanager")
+    assert found["available"], found["reason"]
     before, at_desk = silences(console), desk()
     at_desk.open("/ui/alerts")
     if any(not each["silenced_by"] for each in found["alerts"]):

@@ -32,6 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     groups = marker.args if marker else ("all",)
     wanted = [name for name in fleet.names if any(name in fleet.groups.get(group, ()) for group in groups)]
     if not wanted and set(groups) <= OPTIONAL:
+        # A fleet may do without these groups; those that every fleet has are an error below.
         reason = f"no host of the group {' or '.join(groups)}"
         metafunc.parametrize("hostname", [pytest.param("", marks=pytest.mark.skip(reason=reason))])
         return

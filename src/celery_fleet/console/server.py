@@ -43,9 +43,8 @@ class Server(uvicorn.Server):
         state = self.server_state
         figures = {"requests": state.total_requests, "open": len(state.connections)}
         try:
-            os.write(self._beats, json.dumps(figures).encode() + b"\n")
-        except BlockingIOError:
-            pass
+            with contextlib.suppress(BlockingIOError):  # the pipe is full: what is in it says the same
+                os.write(self._beats, json.dumps(figures).encode() + b"\n")
         except OSError:  # whoever started this process is gone
             self.should_exit = True
 

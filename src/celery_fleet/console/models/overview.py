@@ -83,7 +83,24 @@ class Overview(Model):
     beat: BeatSeen | None = Field(description="null: no Beat has ever said anything")
 
 
-class QueueChart(Model):
+class Lines(Model):
+    """What went through, step by step; null: nothing there, or not looked at."""
+
+    received: list[int | None]
+    succeeded: list[int | None]
+    failed: list[int | None]
+    retried: list[int | None]
+    revoked: list[int | None]
+    wait_p50: list[float | None]
+    wait_p95: list[float | None]
+    run_p50: list[float | None]
+    run_p95: list[float | None]
+    backlog: list[int | None]
+    running: list[int | None]
+    oldest: list[float | None]
+
+
+class QueueChart(Lines):
     """The lines of one queue, each as long as `at` of the charts; null: nothing known of that moment.
 
     Counts are tasks of a step, times are seconds, and the others are what was at that moment.
@@ -91,37 +108,13 @@ class QueueChart(Model):
 
     urgency: str
     target: int | None = Field(description="seconds within which a task should start; null: whenever")
-    received: list[int | None]
-    succeeded: list[int | None]
-    failed: list[int | None]
-    retried: list[int | None]
-    revoked: list[int | None]
-    wait_p50: list[float | None]
-    wait_p95: list[float | None]
-    run_p50: list[float | None]
-    run_p95: list[float | None]
-    backlog: list[int | None]
-    running: list[int | None]
-    oldest: list[float | None]
 
 
-class ChartData(Model):
+class ChartData(Lines):
     """Ready to be drawn: `at` are the beginnings of steps, oldest first. The lines are of all queues together;
     of times, the longest of any queue."""
 
     minutes: int
     step: int = Field(description="seconds")
     at: list[int]
-    received: list[int | None]
-    succeeded: list[int | None]
-    failed: list[int | None]
-    retried: list[int | None]
-    revoked: list[int | None]
-    wait_p50: list[float | None]
-    wait_p95: list[float | None]
-    run_p50: list[float | None]
-    run_p95: list[float | None]
-    backlog: list[int | None]
-    running: list[int | None]
-    oldest: list[float | None]
     queues: dict[str, QueueChart]
