@@ -15,7 +15,7 @@ TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console chaos lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console chaos dashboards lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ bench-console: setup  ## how fast the console is with a million tasks, and 200 w
 
 chaos: setup    ## tasks flow while workers and Redis are killed, frozen and cut off: none is lost; QUICK=1, SEED=n
 	@$(as_root) .venv/bin/python tests/chaos $(if $(QUICK),--quick) $(if $(SEED),--seed=$(SEED))
+
+dashboards: setup  ## renews Grafana's files from the panels, see docs/dashboards.md
+	@python -m celery_fleet.panels deploy/grafana/dashboards
 
 lock: setup     ## renews the locked requirements from their .in files; UPGRADE=1 takes newer versions
 	@scripts/lock $(if $(UPGRADE),--upgrade)
