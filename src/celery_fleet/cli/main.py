@@ -21,6 +21,7 @@ VERBS = {
     "drain": ("pausing:drain", "Have a worker, or a pool, take nothing more."),
     "undrain": ("pausing:undrain", "Have it take tasks again."),
     "recover": ("recover:recover", "Give back the work of a worker that does not return."),
+    "deploys": ("deploys:deploys", "Deployments: which release, when, by whom, where."),
     "topology": ("topology:topology", "Check or show the topology file."),
     "celery": ("celery:celery", "Celery's own commands against this fleet."),
 }
