@@ -5,6 +5,7 @@ import os
 import socket
 import traceback
 from collections.abc import Mapping
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from .store.connection import use_state_url
 from .topology.load import load_topology
 from .topology.model import Topology
 from .topology.problem import InvalidTopology
+from .tracing.context import carry
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ def install(app: Celery, variables: Mapping[str, str] = os.environ) -> None:
     _configure(app, environment, topology, scale)
     _observe(app, environment)
     _record(app, environment, topology)
+    if environment.tracing:
+        _trace(app, environment, "trace_all")
 
 
 def bare_app(environment: Environment, topology: Topology) -> Celery:
@@ -103,6 +107,8 @@ def bare_app(environment: Environment, topology: Topology) -> Celery:
     _find_state(app, environment)
     if topology.delivery == "atomic":
         send_atomically(app)
+    if environment.tracing:
+        _trace(app, environment, "trace_sending")
     return app
 
 
@@ -224,6 +230,7 @@ def _observe(app: Celery, environment: Environment) -> None:
     signals.beat_init.connect(watch_beat)
     signals.setup_logging.connect(logs.receiver(environment), weak=False)
     signals.before_task_publish.connect(stamp_since)
+    signals.before_task_publish.connect(carry)
     signals.worker_init.connect(memory.preload)
     signals.worker_before_create_process.connect(memory.freeze)
     signals.worker_process_init.connect(memory.prefer_for_oom_kill)
@@ -250,3 +257,15 @@ def _find_state(app: Celery, environment: Environment) -> None:
         use_state_url(
             app, with_password(environment.state_url, password) if password else environment.state_url
         )
+
+
+def _trace(app: Celery, environment: Environment, how: str) -> None:
+    """`how`: a function of `tracing.enable`, which is imported here alone. Where traces are off, it costs nothing."""
+    try:
+        getattr(import_module(".tracing.enable", __package__), how)(app, environment)
+    except ModuleNotFoundError as error:
+        raise InstallError(
+            f"CELERY_FLEET_TRACING=on needs OpenTelemetry, and this release is without it: {error}"
+        ) from error
+    except OSError as error:
+        raise InstallError(f"the headers for traces cannot be read: {error}") from error

@@ -292,6 +292,8 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (state, "should_stop", DATA),
     ],
     "service.tasklog": [(_state, "get_current_task", "")],
+    "tracing.context": [(_state, "get_current_task", "")],
+    "tracing.spans": [(amqp.AMQP, "_create_task_sender", "self")],
     "store.retrying": [
         (transport.Channel, "_q_for_pri", "self queue pri"),
         (amqp, "task_message", DATA),

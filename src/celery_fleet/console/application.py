@@ -20,6 +20,7 @@ from .models.common import ErrorBody
 from .pages.assets import Assets
 from .pages.rendering import error as error_page
 from .settings import Settings
+from .tracing import telemetry
 
 _DESCRIPTION = """
 Submit, find and cancel tasks; look after queues, workers and dead letters.
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=_TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=telemetry(settings.environment),
         responses={status: {"model": ErrorBody, "description": text} for status, text in _ERRORS.items()},
     )
     app.state.fleet = fleet

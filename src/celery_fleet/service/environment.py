@@ -31,6 +31,12 @@ class Environment:
     """CELERY_FLEET_STOP_TIMEOUT: seconds that running tasks have to end on a stop; then they are put back."""
     on_connection_loss: str = "continue"
     """CELERY_FLEET_ON_CONNECTION_LOSS: whether running tasks `continue` or are ended (`cancel`) and run again."""
+    tracing: bool = False
+    """CELERY_FLEET_TRACING: `on` or `off`; where traces go, OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    trace_ratio: float = 1.0
+    """OTEL_TRACES_SAMPLER_ARG: the part of new traces that is kept; whoever was sent by another follows it."""
+    tracing_headers_file: Path | None = None
+    """CELERY_FLEET_TRACING_HEADERS_FILE: `NAME=VALUE,...` for each request to the backend, secrets among them."""
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> "Environment":
@@ -42,6 +48,11 @@ class Environment:
                 return float(variables[name]) if variables.get(name) else None
             except ValueError:
                 raise ValueError(f"{name}={variables[name]} is no number of seconds") from None
+
+        def switch(name: str) -> bool:
+            if variables.get(name, "") not in ("", "on", "off"):
+                raise ValueError(f"{name}={variables[name]} is neither on nor off")
+            return variables.get(name) == "on"
 
         return cls(
             app=variables.get("CELERY_FLEET_APP", ""),
@@ -55,4 +66,17 @@ class Environment:
             release=variables.get("CELERY_FLEET_RELEASE", ""),
             stop_timeout=seconds("CELERY_FLEET_STOP_TIMEOUT"),
             on_connection_loss=variables.get("CELERY_FLEET_ON_CONNECTION_LOSS") or "continue",
+            tracing=(tracing := switch("CELERY_FLEET_TRACING")),
+            trace_ratio=_ratio(variables, "OTEL_TRACES_SAMPLER_ARG") if tracing else 1.0,
+            tracing_headers_file=path("CELERY_FLEET_TRACING_HEADERS_FILE"),
         )
+
+
+def _ratio(variables: Mapping[str, str], name: str) -> float:
+    try:
+        ratio = float(variables.get(name) or 1.0)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"{name}={variables[name]} is no number from 0 to 1")
+    return ratio

@@ -27,6 +27,7 @@ from celery.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
+from celery.utils.dispatch import Signal
 from celery.utils.imports import symbol_by_name
 from celery.utils.saferepr import saferepr
 from celery.worker import state as celery_state
@@ -41,6 +42,9 @@ from .state import tally
 from .tasklog import telling_of
 
 log = logging.getLogger(__name__)
+
+attempt_lost: Any = Signal(name="attempt_lost", providing_args={"request", "error"})
+"""The process of an attempt is killed; without an error: because the task was cancelled. The sender is the task."""
 
 _EXITS = (SystemExit, KeyboardInterrupt)
 
@@ -148,6 +152,8 @@ class FleetRequest(Request):  # type: ignore[misc]
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)
+        if terminated:
+            attempt_lost.send(sender=self.task, request=self, error=None)
         recorder.revoked(self)
 
     def _retry_worker_lost(self, *_: object) -> bool:
@@ -161,6 +167,7 @@ class FleetRequest(Request):  # type: ignore[misc]
     def _on_time_limit(self, limit: float) -> None:
         error = TimeLimitExceeded(limit)
         exc_info = _info(error)
+        attempt_lost.send(sender=self.task, request=self, error=error)
         request = self._context
         if self._retries.time_limits and self._retries.allow(request):
             log.warning("Hard time limit of %g s exceeded, the process is killed", limit)
@@ -180,6 +187,7 @@ class FleetRequest(Request):  # type: ignore[misc]
 
     def _on_loss(self, error: BaseException, exc_info: Any) -> bool:
         """Sends a task again whose process has died, unless that was once too often: then it returns False."""
+        attempt_lost.send(sender=self.task, request=self, error=error)
         if _stopping_cold():
             celery_state.task_ready(self)  # as with a time limit
             return True

@@ -13,6 +13,7 @@ from celery._state import get_current_task
 from celery.exceptions import MaxRetriesExceededError, WorkerLostError
 
 from celery_fleet.policy import retry
+from celery_fleet.store.deadletters import trace_id
 
 from .environment import Environment
 from .journal import cut
@@ -121,6 +122,7 @@ def request_fields(task: Any, request: Any, task_id: str) -> dict[str, object]:
         "WORKER": request.hostname,
         "RETRIES": request.retries,
         "ROOT_ID": request.root_id,
+        "TRACE_ID": trace_id((request.headers or {}).get("traceparent")),
     }
 
 

@@ -139,7 +139,14 @@ def test_every_line_of_a_running_task_has_its_fields(monkeypatch):
         "WORKER": "default@h",
         "RETRIES": 0,
         "ROOT_ID": "root",
+        "TRACE_ID": "",
     }
+
+
+def test_the_trace_is_that_of_the_message():
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    request = SimpleNamespace(**{**vars(REQUEST), "headers": {"traceparent": traceparent}})
+    assert tasklog.request_fields(TASK, request, "x")["TRACE_ID"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 def test_a_line_that_tells_of_a_task_has_its_fields_where_none_runs(caplog):
