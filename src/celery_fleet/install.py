@@ -5,7 +5,6 @@ import os
 import socket
 import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from .topology.load import load_topology
 from .topology.model import Topology
 from .topology.problem import InvalidTopology
 from .tracing.context import carry
+from .tracing.packages import enabling
 
 log = logging.getLogger(__name__)
 
@@ -260,12 +260,10 @@ def _find_state(app: Celery, environment: Environment) -> None:
 
 
 def _trace(app: Celery, environment: Environment, how: str) -> None:
-    """`how`: a function of `tracing.enable`, which is imported here alone. Where traces are off, it costs nothing."""
-    try:
-        getattr(import_module(".tracing.enable", __package__), how)(app, environment)
-    except ModuleNotFoundError as error:
-        raise InstallError(
-            f"CELERY_FLEET_TRACING=on needs OpenTelemetry, and this release is without it: {error}"
-        ) from error
-    except OSError as error:
-        raise InstallError(f"the headers for traces cannot be read: {error}") from error
+    """`how`: a function of `tracing.enable`, which nothing else imports: where traces are off, they cost nothing."""
+    enable = enabling()
+    if enable:
+        try:
+            getattr(enable, how)(app, environment)
+        except OSError as error:
+            raise InstallError(f"the headers for traces cannot be read: {error}") from error

@@ -26,6 +26,7 @@ def variables_of(
             "hosts": hosts,
             "redis": {"host": "redis1", "address": ADDRESSES["redis1"], "port": 6380},
             "topology": {"queues": {"celery": {}}},
+            "tracing": False,
         },
         "inventory_hostname": host,
         "group_names": [group for group, members in hosts.items() if host in members],
@@ -69,6 +70,28 @@ class TestConsole:
         for file in (tmp_path / "secrets").iterdir():
             assert file.read_text().strip() not in text
         assert environment(variables)["CELERY_BROKER_URL"] == "redis://console@10.9.0.1:6380/0"
+
+    def test_its_traces_go_where_those_of_the_fleet_go(self, tmp_path: Path) -> None:
+        variables = variables_of("monitor1", tmp_path)
+        assert not [name for name in environment(variables) if "OTEL" in name or "TRACING" in name]
+        assert evaluate("console_trace_url", variables)in ("", None)
+
+        variables["celery_plan"]["tracing"] = {
+            "endpoint": "http://10.9.0.5:4318",
+            "sample_ratio": 0.5,
+            "own": True,
+        }
+        variables["celery_plan"]["hosts"]["tracing"] = ["edge1"]
+        found = environment(variables)
+        assert found["CELERY_FLEET_TRACING"] == "on"
+        assert found["OTEL_EXPORTER_OTLP_ENDPOINT"] == '"http://10.9.0.5:4318"'
+        assert found["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
+        assert "CELERY_FLEET_TRACING_HEADERS_FILE" not in found
+        assert evaluate("console_trace_url", variables) == "http://127.0.0.1:16686/trace/{trace_id}"
+
+        text = render("console", "console.env.j2", variables | {"celery_tracing_headers": {"x-key": "s3cret"}})
+        assert "CELERY_FLEET_TRACING_HEADERS_FILE=/etc/celery-console/tracing.headers" in text
+        assert "s3cret" not in text
 
     def test_what_changes_the_topology_is_handed_on(self, tmp_path: Path) -> None:
         given = {"MAX_RETRIES": 7, "PROJ_SECRET": "x"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from celery_fleet.topology import (
     parse_duration,
     plan_host,
     topology_document,
+    traces,
 )
 
 MEBIBYTE = 1024 * 1024
@@ -53,6 +55,8 @@ class ActionModule(ActionBase):
             document = topology_document(variables)
         except (DoesNotFit, InvalidTopology) as error:
             return {**result, "failed": True, "msg": f"Nothing was changed.\n{error}"}
+        own_backend = inventory.trace_backend(addresses)
+        sent_to = traces(variables, own_backend)
         redis, source = groups["redis"][0], variables["celery_app_source"]
         fact = {
             **plan.as_dict(),
@@ -79,5 +83,7 @@ class ActionModule(ActionBase):
                 "port": int(inventory.value(redis, "redis_port", 6379)),
             },
             "topology": document,
+            # Where traces go, and which part of new ones is kept; false: nowhere
+            "tracing": {**asdict(sent_to), "own": sent_to.endpoint == own_backend} if sent_to else False,
         }
         return {**result, "changed": False, "ansible_facts": {"celery_plan": fact}, "msg": plan.table}

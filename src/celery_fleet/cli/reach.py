@@ -1,6 +1,7 @@
 """Apps that the verbs reach the fleet by."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from celery import Celery
 
@@ -12,8 +13,11 @@ from celery_fleet.topology.model import Topology
 
 
 def bare_app(environment: Environment, topology: Topology) -> Celery:
-    """An app without tasks. What it cannot reach it gives up soon: somebody waits for the answer."""
-    return hasty(make_bare_app(environment, topology))
+    """An app without tasks. What it cannot reach it gives up soon: somebody waits for the answer.
+
+    For the same reason it makes no traces; those of the tasks that it sends again go on behind it.
+    """
+    return hasty(make_bare_app(replace(environment, tracing=False), topology))
 
 
 def user_app(variables: Mapping[str, str]) -> Celery:

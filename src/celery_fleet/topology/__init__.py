@@ -10,6 +10,7 @@ from .load import load_topology, read_document
 from .model import BeatEntry, QueueSettings, RetryPolicy, Route, TaskSettings, Topology
 from .plan import DoesNotFit, HostPlan, PoolPlan, plan_host
 from .problem import InvalidTopology, Problem
+from .tracing import Traces, traces
 from .units import human_duration, human_size, parse_duration, parse_size
 from .validate import validate_fleet
 from .variables import DEFAULTS, POOL_DEFAULTS, QUEUE_DEFAULTS, RETRY_DEFAULTS
@@ -31,6 +32,7 @@ __all__ = [
     "Route",
     "TaskSettings",
     "Topology",
+    "Traces",
     "auto_child_memory",
     "auto_concurrency",
     "auto_reserve",
@@ -42,6 +44,7 @@ __all__ = [
     "plan_host",
     "read_document",
     "topology_document",
+    "traces",
     "validate_fleet",
     "with_host_queues",
 ]

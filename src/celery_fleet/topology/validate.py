@@ -16,6 +16,7 @@ _AT_MOST_ONE = {
     "redis": "one server holds all queues: leave one host in the group",
     "beat": "two Beats would start every periodic task twice: leave one host in the group",
     "monitoring": "leave one host in the group",
+    "tracing": "every process sends its traces to one: leave one host in the group",
 }
 _GROUPS = ("workers", *_AT_MOST_ONE, "console", "flower", "edge")
 

@@ -169,6 +169,20 @@ BEAT: Fields = {
     "queue": Field(Nullable(QUEUE_NAME), None),
 }
 
+TRACING: Fields = {
+    "endpoint": Field(
+        Nullable(
+            text(
+                "an address of a backend for traces",
+                r"https?://[^\s/@?#]+(/[^\s?#]*)?",
+                "give where it takes OTLP over HTTP, such as http://10.0.0.5:4318; secrets go into celery_tracing_headers",
+            )
+        ),
+        None,
+    ),
+    "sample_ratio": Field(number("a part of all traces", 0, 1), 1.0),
+}
+
 _COMMANDS = Nullable(
     ListOf("commands", text("a command", r"[^\0]*\S[^\0]*", "give a line of sh, such as proj-migrate --all")),
     instead=[],
@@ -202,6 +216,7 @@ FLEET: Fields = {
     "celery_default_queue": Field(QUEUE_NAME, "celery"),
     "celery_task_routes": Field(ListOf("routes", Record("a route", ROUTE)), []),
     "celery_beat_schedule": Field(Named("entry", Record("a beat entry", BEAT), BEAT_NAME), {}),
+    "celery_tracing": Field(Switched(Record("celery_tracing", TRACING)), {}),
     "celery_task_types": Field(Named("type", _TASK, TYPE_NAME), {}),
 }
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -249,3 +250,64 @@ class TestGit:
         with pytest.raises(build.BuildError, match=words) as told:
             planned(self.checkout(address, tmp_path), tmp_path)
         assert "s3cret" not in str(told.value)
+
+
+def wheel(directory: Path, name: str, version: str, *needs: str) -> None:
+    """A wheel without content."""
+    head = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n"
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(
+            f"{name}-{version}.dist-info/METADATA",
+            head + "".join(f"Requires-Dist: {need}\n" for need in needs),
+        )
+
+
+class TestAddition:
+    TRACING = "tracer==2.0 --hash=sha256:11\nproto==7.0 --hash=sha256:22\nclick==9.9 --hash=sha256:33\n"
+
+    @pytest.fixture
+    def tracing(self, tmp_path: Path) -> Path:
+        (tmp_path / "tracing.txt").write_text(self.TRACING)
+        return tmp_path / "tracing.txt"
+
+    def test_it_makes_another_release(self, project: Path, tmp_path: Path, tracing: Path) -> None:
+        def identity(**more: Any) -> str:
+            target = ["3.11.2-x86_64"]
+            (found,) = build.releases(build.local_source(project), None, target, tmp_path, True, **more)
+            return str(found["id"])
+
+        before, traced = identity(), identity(addition=tracing)
+        assert before != traced == identity(addition=tracing)
+        tracing.write_text(self.TRACING.replace("2.0", "2.1"))
+        assert identity(addition=tracing) not in (before, traced)
+
+    def test_what_the_app_has_locked_stays(self) -> None:
+        app, more = (build.locked_requirements(text, "3.11.2", "x86_64") for text in (LOCKED, self.TRACING))
+        pins = [pin.split(" ")[0] for pin in build.with_addition(app, more)]
+        assert pins == ["celery==5.7.0", "click==8.5.1", "redis[hiredis]==8.1.0", "tracer==2.0", "proto==7.0"]
+
+    @pytest.mark.parametrize(
+        ("needs", "words"),
+        [
+            (["proto>=6,<8", "click", 'old-thing; python_version < "3"', 'extra-thing; extra == "x"'], ""),
+            (["proto>=8"], "tracer 2.0 needs proto>=8, and the app's lock has proto 7.0"),
+            (
+                ["click>=9"],
+                r"tracer 2.0 needs click>=9, and the app's lock has click 8.5.1.*celery_tracing: false",
+            ),
+            (["other-thing"], "tracer 2.0 needs other-thing, and nothing has locked that"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(
+        self, needs: list[str], words: str, tmp_path: Path, tracing: Path
+    ) -> None:
+        wheel(tmp_path, "tracer", "2.0", *needs)
+        wheel(tmp_path, "proto", "7.0")
+        wheel(tmp_path, "click", "8.5.1")
+        wheel(tmp_path, "shop", "1.0", "unknown-thing")  # the app's own affair
+        arguments = tracing, {"tracer", "proto", "click"}, tmp_path, "3.11.2", "x86_64"
+        if not words:
+            build.check_addition(*arguments)
+            return
+        with pytest.raises(build.BuildError, match=words):
+            build.check_addition(*arguments)

@@ -697,6 +697,32 @@ BAD = [
     bad(
         "two monitoring hosts", groups(monitoring=["redis1", "worker1"]), ("groups", "monitoring"), "2 hosts"
     ),
+    bad("two hosts for traces", groups(tracing=["redis1", "worker1"]), ("groups", "tracing"), "2 hosts"),
+    bad(
+        "traces to no address",
+        every("celery_tracing", "endpoint", to="jaeger:4318"),
+        ("celery_tracing", "endpoint"),
+        "'jaeger:4318' is not an address of a backend",
+        "http://10.0.0.5:4318",
+    ),
+    bad(
+        "traces with a password in the address",
+        every("celery_tracing", "endpoint", to="https://me:secret@example.org"),
+        ("celery_tracing", "endpoint"),
+        "celery_tracing_headers",
+    ),
+    bad(
+        "more than all traces",
+        every("celery_tracing", "sample_ratio", to=1.5),
+        ("celery_tracing", "sample_ratio"),
+        "1.5 is not a part of all traces from 0 to 1",
+    ),
+    bad(
+        "a word that traces do not have",
+        every("celery_tracing", "ratio", to=1),
+        ("celery_tracing", "ratio"),
+        "use one of endpoint, sample_ratio",
+    ),
     bad(
         "a type of task that names a pattern",
         every("celery_task_types", to={"mail": "app.mail.*"}),
