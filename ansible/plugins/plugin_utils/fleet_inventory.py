@@ -18,7 +18,7 @@ if str(_SOURCE) not in sys.path:
 
 from celery_fleet.topology import InvalidTopology, with_host_queues  # noqa: E402
 
-GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge")
+GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge", "tracing")
 PREFIXES = ("celery_", "redis_")
 OWN_FACTS = ("celery_plan",)
 # What a fleet runs whose inventory names no app of its own.
@@ -85,6 +85,11 @@ class Inventory:
             seen = self._values(host, ["base_address", "ansible_host"])
             addresses[host] = str(seen.get("base_address") or alone or seen.get("ansible_host") or host)
         return addresses
+
+    def trace_backend(self, addresses: Mapping[str, str]) -> str | None:
+        """Where the fleet's own backend takes traces, if it runs one."""
+        hosts = self.groups["tracing"]
+        return f"http://{addresses[hosts[0]]}:{self.value(hosts[0], 'tracing_port', 4318)}" if hosts else None
 
     def written_at(self, host: str, where: Iterable[Any]) -> str:
         """`file:line` of the value at a path of keys, or of the nearest thing around it; empty when it has no file."""
