@@ -25,7 +25,7 @@ options:
     description: >-
       Units, each with C(name), C(state) (started, stopped; default started), C(enabled) (default true),
       C(restart_on) and C(reload_on) (paths; links count by their own time), C(restart) (an earlier step found that what runs
-      is not what should run). A template like C(a@.service) stands for its
+      is not what should run), C(stays_up) (default true; false: what it needs may be away, it may be between two attempts). A template like C(a@.service) stands for its
       C(instances).
     type: list
     required: true
@@ -238,6 +238,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
         "enabled": {"type": "bool", "default": True},
         "restart": {"type": "bool", "default": False},
+        "stays_up": {"type": "bool", "default": True},
         "restart_on": {"type": "list", "elements": "str", "default": []},
         "reload_on": {"type": "list", "elements": "str", "default": []},
     }
@@ -280,7 +281,11 @@ def main() -> None:
     for action in ("stop", "restart", "start", "reload"):
         manager.run(action, [name for name, what in actions.items() if what == action])
 
-    started = [n for n, what in actions.items() if what in ("start", "restart") and n.endswith(".service")]
+    started = [
+        n
+        for n, what in actions.items()
+        if what in ("start", "restart") and n.endswith(".service") and wanted[n]["stays_up"]
+    ]
     if started and not module.check_mode:
         manager.see_them_stay_up(started)
     module.exit_json(changed=bool(manager.actions), actions=manager.actions)

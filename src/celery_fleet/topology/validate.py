@@ -16,6 +16,7 @@ _AT_MOST_ONE = {
     "redis": "one server holds all queues: leave one host in the group",
     "beat": "two Beats would start every periodic task twice: leave one host in the group",
     "monitoring": "leave one host in the group",
+    "logs": "every host sends its journal to one: leave one host in the group",
     "tracing": "every process sends its traces to one: leave one host in the group",
 }
 _GROUPS = ("workers", *_AT_MOST_ONE, "console", "flower", "edge")
@@ -31,7 +32,7 @@ def validate_fleet(fleet: Mapping[str, Any]) -> list[Problem]:
     """Every fault of a fleet; an empty list when there is none.
 
     `fleet` is {"groups": {"redis": [host, ...], "workers": [...], "beat": [...], "monitoring": [...],
-    "console": [...], "flower": [...], "edge": [...]},
+    "console": [...], "flower": [...], "edge": [...], "logs": [...]},
     "hosts": {host: {"address": "10.0.0.1", "vars": {"celery_app": ..., ...}}}}. Without an address, it is the
     host's name. Hosts that are in none of the groups are not looked at.
     """
