@@ -26,7 +26,13 @@ Overrides = Mapping[str, Settings]
 
 ALL = "all"
 
-REFUSALS = {"Check every variable of the fleet", "Plan concurrency and memory"}
+REFUSALS = {
+    "Check every variable of the fleet",
+    "Plan concurrency and memory",
+    "tracing : Ask for the checksum",
+    "tracing : Download the archive",
+    "tracing : Say what went wrong",
+}
 """The tasks before which, and by which, nothing is changed."""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from acceptance import units
-from acceptance.playbook import ALL, Playbooks
+from acceptance.jaeger import archive
+from acceptance.playbook import ALL, Overrides, Playbooks
 from acceptance.waiting import eventually
 from consoles import Console, deployed
 from hosts import Fleet
@@ -44,15 +45,45 @@ def web(here: str) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def console(fleet: Fleet, playbooks: Playbooks, traces: Backend) -> Console:
-    """Of the fleet, which sends its traces to this machine."""
-    settings = {
-        "celery_tracing": {"endpoint": traces.url},
-        "celery_tracing_headers": {"x-key": "s3cret"},
-        "console_trace_url": "http://traces.example/trace/{trace_id}",
+def monitor(fleet: Fleet) -> str:
+    """The host that is to run Jaeger."""
+    (name,) = fleet.groups["monitoring"]
+    return name
+
+
+@pytest.fixture(scope="module")
+def overrides(traces: Backend, monitor: str, tmp_path_factory: pytest.TempPathFactory) -> Overrides:
+    """The fleet runs Jaeger, or what stands in for it, and sends its traces to this machine instead."""
+    jaeger = archive(tmp_path_factory.mktemp("jaeger"))
+    return {
+        ALL: {
+            "celery_tracing": {"endpoint": traces.url},
+            "celery_tracing_headers": {"x-key": "s3cret, and = more"},
+            "console_trace_url": "http://traces.example/trace/{trace_id}",
+        },
+        monitor: {
+            "tracing_jaeger_url": jaeger.url,
+            "tracing_jaeger_sha256": jaeger.sha256,
+            "tracing_memory": "64M",
+        },
     }
-    playbooks.converged_to({ALL: settings})
+
+
+@pytest.fixture(scope="module")
+def console(fleet: Fleet, playbooks: Playbooks, overrides: Overrides, monitor: str) -> Console:
+    playbooks.converged_to(overrides, {"tracing": [monitor]})
     return deployed(fleet)
+
+
+def test_an_archive_with_another_checksum_is_refused(
+    playbooks: Playbooks, overrides: Overrides, monitor: str
+) -> None:
+    wrong = {**overrides, monitor: {**overrides[monitor], "tracing_jaeger_sha256": "a" * 64}}
+    run = playbooks.run(overrides=wrong, groups={"tracing": [monitor]}, fails=True)
+    assert run.refused
+    assert "Check tracing_jaeger_version, tracing_jaeger_url and tracing_jaeger_sha256." in run.messages
+    assert not run.files
+    assert not run.actions
 
 
 def test_one_trace_is_on_the_page_and_in_the_journal(
@@ -89,7 +120,7 @@ def test_one_trace_is_on_the_page_and_in_the_journal(
     host, pool = str(consumer.resource["host.name"]), consumer.service.removeprefix("celery-worker/")
     assert consumer.resource["service.instance.id"] == f"{pool}@{host}"
     assert consumer.resource["service.version"]
-    assert traces.requests[-1]["x-key"] == "s3cret"
+    assert traces.requests[-1]["x-key"] == "s3cret, and = more"
 
     task = console.get(f"/api/v1/tasks/{root}")
     assert task["trace_id"] == consumer.trace_id
@@ -104,3 +135,19 @@ def test_the_key_of_the_backend_is_in_no_environment(console: Console, fleet: Fl
         "/etc/celery-fleet/tracing.headers"
     ]
     assert host.file("/etc/celery-fleet/tracing.headers").mode == 0o640
+
+
+@pytest.mark.usefixtures("console")
+def test_jaeger_runs_and_a_second_run_changes_nothing(
+    playbooks: Playbooks, overrides: Overrides, fleet: Fleet, monitor: str
+) -> None:
+    host = fleet.host(monitor)
+    assert units.show(host, "celery-tracing.service", "ActiveState", "User", "MemoryMax") == {
+        "ActiveState": "active",
+        "User": "celery-tracing",
+        "MemoryMax": str(64 * 2**20),
+    }
+    assert host.socket(f"tcp://{fleet.variables(monitor)['ansible_host']}:4318").is_listening
+    assert not host.socket("tcp://0.0.0.0:4318").is_listening
+    again = playbooks.run("site.yml", "--tags=tracing", overrides=overrides, groups={"tracing": [monitor]})
+    assert again.changed == {}

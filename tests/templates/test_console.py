@@ -74,7 +74,7 @@ class TestConsole:
     def test_its_traces_go_where_those_of_the_fleet_go(self, tmp_path: Path) -> None:
         variables = variables_of("monitor1", tmp_path)
         assert not [name for name in environment(variables) if "OTEL" in name or "TRACING" in name]
-        assert evaluate("console_trace_url", variables)in ("", None)
+        assert evaluate("console_trace_url", variables) in ("", None)
 
         variables["celery_plan"]["tracing"] = {
             "endpoint": "http://10.9.0.5:4318",
@@ -89,7 +89,9 @@ class TestConsole:
         assert "CELERY_FLEET_TRACING_HEADERS_FILE" not in found
         assert evaluate("console_trace_url", variables) == "http://127.0.0.1:16686/trace/{trace_id}"
 
-        text = render("console", "console.env.j2", variables | {"celery_tracing_headers": {"x-key": "s3cret"}})
+        text = render(
+            "console", "console.env.j2", variables | {"celery_tracing_headers": {"x-key": "s3cret"}}
+        )
         assert "CELERY_FLEET_TRACING_HEADERS_FILE=/etc/celery-console/tracing.headers" in text
         assert "s3cret" not in text
 

@@ -16,7 +16,7 @@ VARIABLES: dict[str, Any] = {
     "celery_time_limit": 60,
     "celery_soft_time_limit": 50,
     "celery_task_routes": [
-        {"task": "tracedapp.hang", "queue": "celery", "time_limit": 3, "soft_time_limit": None},
+        {"task": "tracedapp.hang", "queue": "celery", "time_limit": 2, "soft_time_limit": None},
     ],
 }
 

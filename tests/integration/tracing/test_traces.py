@@ -161,7 +161,7 @@ def test_an_attempt_that_exceeds_its_hard_limit(
     assert tree(traces.spans) == [["PRODUCER send tracedapp.hang", ["CONSUMER run tracedapp.hang !", again]]]
     first = traces.named("run tracedapp.hang")[0]
     assert first.exceptions == ("billiard.exceptions.TimeLimitExceeded",)
-    assert first.end - first.start > 2.9
+    assert first.end - first.start > 1.9
 
 
 def test_an_attempt_that_is_cancelled(environment: Environment, pool: Pool, traces: Backend) -> None:
@@ -195,17 +195,17 @@ def test_a_stop_sends_what_is_left(environment: Environment, pool: Pool, traces:
     assert len(traces.named("run tracedapp.note")) == 5
 
 
-@pytest.mark.parametrize("kind", ["gevent", "solo"])
-def test_other_pools(kind: str, environment: Environment, pool: Pool, traces: Backend, web: Site) -> None:
-    worker = pool(environment, pool=kind, concurrency=1 if kind == "solo" else 10)
+def test_a_pool_of_greenlets(environment: Environment, pool: Pool, traces: Backend) -> None:
+    pool(environment, pool="gevent", concurrency=10)
     run("for number in range(5): tracedapp.order.delay(number)", environment)
     eventually(lambda: len(traces.named("run tracedapp.order")) == 5, what="the spans")
     roots = traces.named("send tracedapp.order")
     assert len({span.trace_id for span in roots}) == 5
     for root in roots:
-        kinds = [span.kind for span in traces.trace(root.trace_id) if span.kind == "CLIENT"]
-        assert kinds[0] == "CLIENT"
-    worker.stop()
+        spans = traces.trace(root.trace_id)
+        (order,) = [span for span in spans if span.name == "run tracedapp.order"]
+        below = [span for span in spans if span.parent_id == order.span_id]
+        assert [span.kind for span in below] == ["CLIENT", "PRODUCER"]
 
 
 @pytest.fixture
@@ -258,14 +258,19 @@ def test_a_release_without_the_packages_runs_without_traces(
 
 
 def test_a_dead_backend_does_not_disturb(environment: Environment, pool: Pool) -> None:
-    away = {**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    away = {
+        **environment,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5",
+    }
     worker = pool(away, concurrency=2)
     began = time.monotonic()
     run("[each.get(timeout=30) for each in [tracedapp.note.delay(number) for number in range(200)]]", away)
     assert time.monotonic() - began < 20
     worker.wait_log("Traces are lost:")
-    time.sleep(4)
-    # Each of the processes said so once.
+    run("tracedapp.note.delay(1).get(timeout=30)", away)
+    time.sleep(2)
+    # Each of the processes said so once, though it has failed more often.
     assert worker.log.count("Traces are lost:") <= 3
     stopping = time.monotonic()
     assert worker.stop() == 0
@@ -273,7 +278,8 @@ def test_a_dead_backend_does_not_disturb(environment: Environment, pool: Pool) -
 
 
 def test_a_sleeping_backend_does_not_disturb(environment: Environment, pool: Pool, traces: Backend) -> None:
-    traces.delay = 30
+    traces.delay = 20
+    environment["OTEL_EXPORTER_OTLP_TIMEOUT"] = "1"
     worker = pool(environment)
     run(
         "[each.get(timeout=30) for each in [tracedapp.note.delay(number) for number in range(50)]]",
