@@ -8,7 +8,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src/celery_fleet"
 
-FLOORS = ("topology", "panels", "store", "delivery", "policy", "service", "tracing", "survey", "install", "faces")
+FLOORS = (
+    "topology",
+    "panels",
+    "store",
+    "delivery",
+    "policy",
+    "service",
+    "tracing",
+    "survey",
+    "install",
+    "faces",
+)
 """From the lowest to the highest."""
 SINGLE = {"app": "install", "bare": "install", "trial": "faces", "run": "faces", "__main__": "faces"}
 """Modules that stand on a floor without a package of its name; `cancellation` hands on what service has."""
