@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import MaxRetriesExceededError
 from celery.utils.imports import symbol_by_name
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
@@ -19,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from celery_fleet.service.request import FleetRequest, attempt_lost
+from celery_fleet.service.tasklog import one_line
 from celery_fleet.store.headers import ORIGIN
 
 from .context import found_in, of_current_task
@@ -50,7 +52,9 @@ class Spans:
         parent, links = _parent(headers)
         attributes = _attributes("send", name, headers.get("id"), destination, headers.get("retries"))
         tracer = self._tracing.tracer()
-        with tracer.start_as_current_span(f"send {name}", parent, SpanKind.PRODUCER, attributes, links):
+        with tracer.start_as_current_span(
+            f"send {name}", parent, SpanKind.PRODUCER, attributes, links, record_exception=False
+        ):
             for field in propagate.get_global_textmap().fields:
                 headers.pop(field, None)
             propagate.inject(headers)
@@ -174,5 +178,16 @@ def _attributes(
 
 
 def _fail(span: Span, error: BaseException) -> None:
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+    """Without a traceback: the journal has it, and hides what is not to be shown."""
+    name = type(error).__name__
+    # The text of used up retries shows the arguments of the task.
+    text = "no retries left" if isinstance(error, MaxRetriesExceededError) else one_line(_text(error))
+    span.add_event("exception", {"exception.type": name, "exception.message": text})
+    span.set_status(Status(StatusCode.ERROR, name))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its text is the app's code, and only for people
+        return ""

@@ -146,7 +146,7 @@ def test_a_killed_attempt_has_its_span_and_is_the_parent_of_what_follows(
     assert tree(traces.trace(trace)) == [
         ["PRODUCER send tracedapp.die", ["CONSUMER run tracedapp.die !", note, again]]
     ]
-    assert traces.named("run tracedapp.die")[0].exceptions == ("billiard.exceptions.WorkerLostError",)
+    assert traces.named("run tracedapp.die")[0].exceptions == ("WorkerLostError",)
 
 
 def test_an_attempt_that_exceeds_its_hard_limit(
@@ -160,7 +160,7 @@ def test_an_attempt_that_exceeds_its_hard_limit(
     eventually(lambda: len(traces.named("send tracedapp.hang")) == 2, what="both sends")
     assert tree(traces.spans) == [["PRODUCER send tracedapp.hang", ["CONSUMER run tracedapp.hang !", again]]]
     first = traces.named("run tracedapp.hang")[0]
-    assert first.exceptions == ("billiard.exceptions.TimeLimitExceeded",)
+    assert first.exceptions == ("TimeLimitExceeded",)
     assert first.end - first.start > 1.9
 
 
