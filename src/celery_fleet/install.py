@@ -23,7 +23,7 @@ from .policy.routing import Router, task_queues
 from .policy.schedule import beat_schedule
 from .policy.settings import ignored_settings
 from .policy.variables import priority_scale, with_variables
-from .service import logs, memory, tasklog
+from .service import logs, memory, showing, tasklog
 from .service.aside import SetAside
 from .service.beat import watch_beat
 from .service.cancel import Cancellation
@@ -34,6 +34,7 @@ from .service.recorder import Recording
 from .service.request import fleet_request
 from .service.tasklog import one_line
 from .store.connection import use_state_url
+from .topology.discretion import Discretion
 from .topology.load import load_topology
 from .topology.model import Topology
 from .topology.problem import InvalidTopology
@@ -79,6 +80,7 @@ def install(app: Celery, variables: Mapping[str, str] = os.environ) -> None:
         raise InstallError(one_line(str(error))) from error
     _refuse_ignored_settings(app)
     _configure(app, environment, topology, scale)
+    showing.follow(Discretion(topology))
     _observe(app, environment)
     _record(app, environment, topology)
     if environment.tracing:
@@ -105,6 +107,7 @@ def bare_app(environment: Environment, topology: Topology) -> Celery:
         }
     )
     _find_state(app, environment)
+    showing.follow(Discretion(topology))
     if topology.delivery == "atomic":
         send_atomically(app)
     if environment.tracing:

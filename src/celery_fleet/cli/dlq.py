@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from celery_fleet.policy.priority import fleet_priority
+from celery_fleet.store.catalogue import Catalogue
 from celery_fleet.store.deadletters import REASONS, DeadLetter, DeadLetters, RetryError
+from celery_fleet.store.discreet import discreet
 from celery_fleet.store.retrying import retry as retry_letter
+from celery_fleet.topology.discretion import Discretion
 from celery_fleet.topology.problem import counted
 
 from .exits import OK, PROBLEM, Problem
@@ -92,8 +95,9 @@ def list_(session: Session, filters: Filters, limit: int, offset: int, as_json: 
       fleet dlq list --queue email --text timeout
       fleet dlq list --json | jq -r '.letters[].task_id'
     """
-    letters = dead_letters(session)
+    letters, rules = dead_letters(session), Discretion(session.topology)
     found, total = read_page(letters, filters, offset, limit)
+    found = [discreet(letter, rules) for letter in found]
     if as_json:
         print_json({"letters": [letter_data(letter) for letter in found], "total": total})
         return OK
@@ -136,6 +140,9 @@ def show(session: Session, task_id: str, as_json: bool) -> int:
     letter = dead_letters(session).get(task_id)
     if letter is None:
         raise Problem(f"there is no dead letter {task_id}; `fleet dlq list` shows those that there are")
+    known = Catalogue(session.state, session.prefix).get(letter.name) if letter.name else None
+    names = [each.name for each in known.parameters if each.kind == "positional"] if known else []
+    letter = discreet(letter, Discretion(session.topology), names)
     if as_json:
         print_json({**letter_data(letter), "message": letter.message, "traceback": letter.traceback})
         return OK

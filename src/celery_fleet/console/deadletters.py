@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery_fleet.policy.priority import fleet_priority
 from celery_fleet.store.deadletters import DeadLetter, RetryError
+from celery_fleet.store.discreet import discreet
 from celery_fleet.store.retrying import retry as retry_letter
+from celery_fleet.topology.discretion import Discretion
 
 from .audits import note
 from .errors import Conflict, Invalid, NotFound
@@ -47,7 +49,7 @@ def listing(fleet: "Fleet", asked: DeadLetterFilter, offset: int = 0, limit: int
         letters, total = page.letters, page.total
     more = offset + limit < total
     return DeadLetterList(
-        failed_tasks=[info(letter) for letter in letters],
+        failed_tasks=[info(discreet(letter, fleet.discretion)) for letter in letters],
         count=len(letters),
         total=total,
         offset=offset,
@@ -62,6 +64,7 @@ def get(fleet: "Fleet", task_id: str) -> DeadLetterDetail:
     letter = fleet.letters.get(task_id)
     if letter is None:
         raise _missing(task_id)
+    letter = discreet(letter, fleet.discretion, fleet.parameters(letter.name))
     template = fleet.settings.trace_url
     trace = template.replace("{trace_id}", letter.trace_id) if template and letter.trace_id else None
     message = letter.message.encode(errors="surrogateescape").decode(errors="replace")
@@ -91,7 +94,8 @@ def delete(fleet: "Fleet", actor: "Actor", task_id: str) -> DeletedLetter:
 def preview(fleet: "Fleet", asked: DeadLetterFilter) -> BulkPreview:
     """What an action on all that pass the filter would touch: at most CAP letters, the newest."""
     seconds, microseconds = fleet.state.time()
-    return _preview(_choose(fleet, asked, seconds + microseconds / 1_000_000))
+    chosen = _choose(fleet, asked, seconds + microseconds / 1_000_000)
+    return _preview(chosen, fleet.discretion)
 
 
 def bulk(
@@ -179,14 +183,14 @@ def _has_wildcards(name: str) -> bool:
     return bool(set("*?[") & set(name))
 
 
-def _preview(chosen: _Chosen) -> BulkPreview:
+def _preview(chosen: _Chosen, rules: Discretion) -> BulkPreview:
     return BulkPreview(
         total=chosen.total,
         count=len(chosen.letters),
         skipped=sum(bool(letter.retried_as) for letter in chosen.letters),
         capped=chosen.total > len(chosen.letters),
         token=chosen.token,
-        sample=[info(letter) for letter in chosen.letters[:_SAMPLE]],
+        sample=[info(discreet(letter, rules)) for letter in chosen.letters[:_SAMPLE]],
     )
 
 

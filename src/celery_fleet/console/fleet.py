@@ -19,6 +19,7 @@ from celery_fleet.store.figures import Figures
 from celery_fleet.store.index import TaskIndex
 from celery_fleet.store.presence import Presences
 from celery_fleet.store.schedules import Schedules
+from celery_fleet.topology.discretion import Discretion
 from celery_fleet.topology.load import load_topology
 from celery_fleet.topology.model import Topology
 
@@ -46,6 +47,7 @@ class Fleet:
         self.settings = settings
         self.topology_path = environment.topology
         self.topology = topology = with_variables(load_topology(self.topology_path), settings.variables)
+        self.discretion = Discretion(topology)
         self.app = app = hasty(bare_app(environment, topology))
         results = settings.variables.get("CELERY_RESULT_BACKEND", "")
         app.backend_cls = backend_for(results)
@@ -69,6 +71,11 @@ class Fleet:
         self.presences = Presences(self.state, self.prefix)
         self.catalogue = Catalogue(self.state, self.prefix)
         self.schedules = Schedules(self.state, self.prefix)
+
+    def parameters(self, task: str) -> tuple[str, ...]:
+        """The names of a task's positional parameters, as far as workers have told."""
+        known = self.catalogue.get(task) if task else None
+        return tuple(each.name for each in known.parameters if each.kind == "positional") if known else ()
 
     def close(self) -> None:
         """Ends its connections."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from celery_fleet.delivery import pausing
 from celery_fleet.store.figures import FINE, QueueSeries
 from celery_fleet.survey.backlog import Backlog
-from celery_fleet.survey.messages import peek
+from celery_fleet.survey.messages import discreet, peek
 from celery_fleet.survey.reading import look_at_queues
 from celery_fleet.topology.model import QueueSettings
 from celery_fleet.topology.urgency import QUEUEING_TARGETS
@@ -46,7 +46,8 @@ def queue(fleet: "Fleet", name: str, limit: int = _PEEKED) -> QueueDetail:
     """One queue, with the next messages of its line. Raises NotFound."""
     settings = _settings(fleet, name)
     info = next(each for each in all_queues(fleet) if each.name == name)
-    waiting = peek(fleet.broker, name, fleet.keys, limit=limit) if limit else []
+    found = peek(fleet.broker, name, fleet.keys, limit=limit) if limit else []
+    waiting = [discreet(each, fleet.discretion) for each in found]
     return QueueDetail(
         **dict(info),
         settings=QueueSettingsInfo(

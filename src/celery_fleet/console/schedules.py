@@ -33,7 +33,7 @@ def schedules(fleet: "Fleet") -> ScheduleList:
     now, state = time.time(), fleet.schedules.read()
     found: Any = fleet.state.hgetall(_key(fleet))
     runs = {name.decode(): raw for name, raw in found.items()}
-    entries = [_info(entry, runs.get(entry.name, b""), now) for entry in entries_of(fleet, state)]
+    entries = [_info(fleet, entry, runs.get(entry.name, b""), now) for entry in entries_of(fleet, state)]
     return ScheduleList(beat=beat_info(state, now), schedules=entries, count=len(entries))
 
 
@@ -121,15 +121,22 @@ def _swap(fleet: "Fleet", name: str, old: bytes, new: bytes) -> bool:
     return bool(fleet.state.register_script(_SWAP)(keys=[_key(fleet)], args=[name, old, new]))
 
 
-def _info(entry: ScheduleEntry, last: bytes, now: float) -> ScheduleInfo:
+def _info(fleet: "Fleet", entry: ScheduleEntry, last: bytes, now: float) -> ScheduleInfo:
     run = json.loads(last) if last else None
+    shown = fleet.discretion.call(
+        entry.task,
+        list(entry.args),
+        dict(entry.kwargs),
+        queue=entry.queue or "",
+        names=fleet.parameters(entry.task),
+    )
     return ScheduleInfo(
         name=entry.name,
         task=entry.task,
         schedule=entry.schedule,
         queue=entry.queue,
-        args=list(entry.args),
-        kwargs=dict(entry.kwargs),
+        args=list(shown.args),
+        kwargs=dict(shown.kwargs),
         last_run=moment(entry.last_run),
         next_run=moment(entry.next_run),
         runs=entry.runs,

@@ -6,6 +6,8 @@ from celery import Celery
 
 from celery_fleet.store.connection import key_prefix, state_client
 from celery_fleet.store.deadletters import DeadLetters, letter_of
+from celery_fleet.store.discreet import kept
+from celery_fleet.topology.discretion import Discretion
 from celery_fleet.topology.model import Topology
 
 from . import results, transport
@@ -41,11 +43,13 @@ def rules(app: Celery, topology: Topology) -> Rules:
             settings = topology.queues[queue].settings
         return settings.max_deliveries
 
+    discretion = Discretion(topology)
+
     def set_aside(message: str, reason: str, queue: str) -> None:
         known: dict[str, Any] = {"queue": queue} if queue else {}
         limits = topology.dead_letter_limit, topology.dead_letter_age
         letters = DeadLetters(state_client(app), *limits, key_prefix(app))
-        letters.add(letter_of(message, reason=reason, **known))
+        letters.add(kept(letter_of(message, reason=reason, **known), discretion))
 
     steps = tuple(app.conf.broker_transport_options.get("priority_steps", (0, 3, 6, 9)))
     return Rules(steps, limit, set_aside)

@@ -6,10 +6,13 @@ from typing import Any
 
 from celery import Celery
 from celery.app.routes import MapRoute, prepare
+from celery.utils.saferepr import saferepr
 from kombu.entity import Exchange, Queue
 
+from celery_fleet.topology.discretion import Discretion
 from celery_fleet.topology.model import TaskSettings, Topology
 
+from .parameters import parameters_of
 from .priority import HIGHEST, LOWEST, SCALES, Scale, broker_priority
 
 
@@ -22,8 +25,11 @@ def _queue(name: str) -> Queue:
     return Queue(name, Exchange(name, type="direct"), routing_key=name)  # type: ignore[no-untyped-call]
 
 
+_REPR_LIMIT = 1024
+
+
 class Router:
-    """Gives a task its queue and its priority.
+    """Gives a task its queue and its priority, and the message what people may see of the arguments.
 
     The queue: what the caller of `apply_async` names, then the topology's routes, then the app's own, then it is
     the default queue. The priority: what the caller gives, then that of the task which sends this one, then
@@ -38,6 +44,7 @@ class Router:
     ) -> None:
         self._app = app
         self._topology = topology
+        self._discretion = Discretion(topology)
         self._own_routes = prepare(own_routes)
         self._scale = scale
 
@@ -50,6 +57,8 @@ class Router:
         task: object = None,
     ) -> dict[str, Any]:
         route = self._route(name, args, kwargs, options, task)
+        queue = options.get("queue") or route.get("queue")
+        self._hide(name, args, kwargs, options, str(getattr(queue, "name", queue)))
         # Celery lets options win over the route: taken out, so that what the route says now is final.
         given = options.pop("priority", None)
         inherited = self._sender_priority() if given is None else None
@@ -73,6 +82,13 @@ class Router:
                 if found:
                     return found.settings
         return self._topology.settings_for(name)
+
+    def _hide(self, name: str, args: Any, kwargs: Any, options: MutableMapping[str, Any], queue: str) -> None:
+        names = parameters_of(self._app.tasks.get(name))
+        shown = self._discretion.call(name, args or (), kwargs or {}, queue=queue, names=names)
+        if shown.hides:
+            options["argsrepr"] = saferepr(tuple(shown.args), _REPR_LIMIT)
+            options["kwargsrepr"] = saferepr(shown.kwargs, _REPR_LIMIT)
 
     def _is_routed(self, name: str) -> bool:
         return any(fnmatchcase(name, route.task) for route in self._topology.routes)

@@ -40,6 +40,8 @@ from celery_fleet.store.connection import broker_client, key_prefix, state_clien
 from celery_fleet.store.index import TaskIndex, TaskRecord
 from celery_fleet.store.presence import FRESH, Presences
 
+from . import showing
+
 log = logging.getLogger(__name__)
 
 _ENDED = states.READY_STATES | {"IGNORED"}
@@ -291,11 +293,14 @@ def _record(task_id: str, note: Pending | None, message: Located | None) -> Task
         known = replace(known, queue=where.queue, priority=broker_priority(where.priority), eta=where.due)
     if message:
         headers = message.message["headers"]
+        args, kwargs = str(headers.get("argsrepr") or ""), str(headers.get("kwargsrepr") or "")
+        if rules := showing.rules():
+            args, kwargs = rules.reprs(str(headers.get("task") or ""), args, kwargs, queue=message.queue)
         known = replace(
             known,
             name=str(headers.get("task") or ""),
-            args=str(headers.get("argsrepr") or "")[:_REPR_LIMIT],
-            kwargs=str(headers.get("kwargsrepr") or "")[:_REPR_LIMIT],
+            args=args[:_REPR_LIMIT],
+            kwargs=kwargs[:_REPR_LIMIT],
             retries=int(headers.get("retries") or 0),
             root_id=str(headers.get("root_id") or ""),
             parent_id=str(headers.get("parent_id") or ""),

@@ -12,7 +12,7 @@ from typing import Any
 from . import journal
 from .celerylog import quieten
 from .environment import Environment
-from .tasklog import task_context
+from .tasklog import discreet_line, task_context
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,15 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         start = f"{time} {record.levelname}: "
-        return "\n".join(start + line for line in super().format(record).splitlines() or [""])
+        text = discreet_line(super().format(record))
+        return "\n".join(start + line for line in text.splitlines() or [""])
 
 
 class MessageFormatter(logging.Formatter):
     """`LEVEL: message`; a traceback follows as it is. For the journal, where a record is one entry."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname}: {super().format(record)}"
+        return f"{record.levelname}: {discreet_line(super().format(record))}"
 
 
 def configure_logging(

@@ -24,11 +24,14 @@ from celery import Celery, bootsteps, signals
 from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.utils.encoding import safe_repr
 
+from celery_fleet.policy.parameters import parameters_of
 from celery_fleet.store.connection import key_prefix, state_client
 from celery_fleet.store.deadletters import DeadLetter, DeadLetters, letter_of, trace_id
+from celery_fleet.store.discreet import kept
 from celery_fleet.store.headers import LOST, ORIGIN, SINCE
 from celery_fleet.store.index import TaskIndex, TaskRecord
 
+from . import showing
 from .tasklog import one_line
 
 log = logging.getLogger(__name__)
@@ -155,11 +158,13 @@ class Recorder:
             return
         request.is_dead = True
         self.note(request, "FAILURE", exc)
-        self.keep(_letter(self._app, request, exc, einfo, reason), request.acknowledge)
+        self.keep(_letter(self._app, request, exc, einfo, reason), request.acknowledge, request)
 
-    def keep(self, letter: DeadLetter, when_stored: Callable[[], object]) -> bool:
+    def keep(self, letter: DeadLetter, when_stored: Callable[[], object], request: Any = None) -> bool:
         if self._app is None:
             return True
+        if rules := showing.rules():
+            letter = kept(letter, rules, parameters_of(request.task) if request else ())
         if not self._failures:  # else the thread is trying: the main loop need not wait for the same answer
             try:
                 self._letters().add(letter)
@@ -251,7 +256,7 @@ class Recorder:
             request.received_at = at
         if request not in self._records:
             self._records[request] = _known(request)
-        self._records[request] |= _step(state, at, more)
+        self._records[request] |= _step(request, state, at, more)
         if state == "SUCCESS" and request.delivery_info.get("redelivered"):
             # It had failed before, its message was not yet acknowledged, and now it is no failure.
             self._withdrawn.add(request.id)
@@ -323,7 +328,7 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _step(state: str, at: float, more: Any) -> dict[str, Any]:
+def _step(request: Any, state: str, at: float, more: Any) -> dict[str, Any]:
     step: dict[str, Any] = {"state": state, "at": at}
     if state == "RECEIVED":
         step["received"] = at
@@ -331,13 +336,13 @@ def _step(state: str, at: float, more: Any) -> dict[str, Any]:
         step["started"] = at
     elif state == "RETRY":
         error, eta = more
-        step |= {"error": _error_line(error), "eta": eta.timestamp() if eta else None}
+        step |= {"error": _error_line(request, error), "eta": eta.timestamp() if eta else None}
     else:
         step["ended"] = at
         if state == "SUCCESS":
             step["runtime"] = more
         elif state == "FAILURE":
-            step["error"] = _error_line(more)
+            step["error"] = _error_line(request, more)
     return step
 
 
@@ -387,5 +392,5 @@ def _text(error: object) -> str:
         return str(safe_repr(error))  # type: ignore[no-untyped-call]
 
 
-def _error_line(error: BaseException) -> str:
-    return one_line(": ".join(filter(None, _told(error))))
+def _error_line(request: Any, error: BaseException) -> str:
+    return one_line(showing.shown(request.task, request).scrub(": ".join(filter(None, _told(error)))))

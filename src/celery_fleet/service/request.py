@@ -38,6 +38,7 @@ from celery_fleet.store.headers import LOST
 
 from . import cancel, recorder
 from .cancel import TaskCancelledError
+from .showing import shown
 from .state import tally
 from .tasklog import telling_of
 
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 attempt_lost: Any = Signal(name="attempt_lost", providing_args={"request", "error"})
 """The process of an attempt is killed; without an error: because the task was cancelled. The sender is the task."""
 
+_REPR_LIMIT = 1024
 _EXITS = (SystemExit, KeyboardInterrupt)
 
 
@@ -96,7 +98,25 @@ class FleetRequest(Request):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        call = shown(self.task, self)
+        if call.hides:  # a producer that knows nothing of the fleet may say more
+            self._argsrepr = saferepr(tuple(call.args), _REPR_LIMIT)
+            self._kwargsrepr = saferepr(call.kwargs, _REPR_LIMIT)
+            self.request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr)
         recorder.received(self)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        # What `inspect active` and Flower show
+        call = shown(self.task, self)
+        told: dict[str, Any] = super().info(safe)
+        return told | {"args": call.args, "kwargs": call.kwargs} if call.hides and not safe else told
+
+    def send_event(self, type: str, **fields: Any) -> Any:
+        call = shown(self.task, self)
+        told = {
+            name: call.scrub(value) if isinstance(value, str) else value for name, value in fields.items()
+        }
+        return super().send_event(type, **told)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         super().on_accepted(pid, time_accepted)

@@ -17,6 +17,7 @@ from celery_fleet.store.deadletters import trace_id
 
 from .environment import Environment
 from .journal import cut
+from .showing import discreet
 
 log = logging.getLogger("celery_fleet.tasks")
 
@@ -24,7 +25,9 @@ _LONGEST_REASON = 500
 _CALLERS = ("celery.app.trace", retry.__name__)
 """Modules that a task is called by, which no traceback needs to show."""
 
-_told_of: ContextVar[Mapping[str, object] | None] = ContextVar("told_of", default=None)
+_told_of: ContextVar[tuple[Mapping[str, object], tuple[Any, Any]] | None] = ContextVar(
+    "told_of", default=None
+)
 
 
 def connect() -> None:
@@ -65,6 +68,7 @@ def on_failure(
 def on_retry(sender: Any, request: Any, reason: Any = None, **_: object) -> None:
     cause = getattr(reason, "exc", None)
     text = str(reason or "cancelled") if cause is None else str(cause) or type(cause).__name__
+    text = discreet(text)  # before it is cut
     lost = retry.losses(request.headers)
     attempt = request.retries + (lost if isinstance(cause, WorkerLostError) else lost + 1)
     log.warning(
@@ -93,7 +97,7 @@ def on_revoked(sender: Any, request: Any, terminated: bool, **_: object) -> None
 @contextmanager
 def telling_of(task: Any, request: Any, task_id: str) -> Iterator[None]:
     """What is logged meanwhile is about this task, though it does not run here."""
-    token = _told_of.set(request_fields(task, request, task_id))
+    token = _told_of.set((request_fields(task, request, task_id), (task, request)))
     try:
         yield
     finally:
@@ -105,7 +109,18 @@ def task_context(record: logging.LogRecord, environment: Environment) -> dict[st
     fields: dict[str, object] = {"POOL": environment.pool, "RELEASE": environment.release}
     if record.exc_info and record.exc_info[0]:
         fields["EXCEPTION"] = record.exc_info[0].__name__
-    return {**fields, **(getattr(record, "fleet", None) or _told_of.get() or _running() or {})}
+    return {**fields, **(getattr(record, "fleet", None) or _telling() or _running() or {})}
+
+
+def discreet_line(text: str) -> str:
+    """A line of the log, without the hidden arguments of the task that it tells of."""
+    told = _told_of.get()
+    return discreet(text, told[1] if told else None)
+
+
+def _telling() -> Mapping[str, object] | None:
+    told = _told_of.get()
+    return told[0] if told else None
 
 
 def _running() -> dict[str, object] | None:

@@ -345,6 +345,12 @@ def _letter(found: Mapping[bytes, bytes]) -> DeadLetter:
     return DeadLetter(**{name: value for name, value in known.items() if name in _NAMES})
 
 
+def call_of(message: str) -> tuple[Any, Any]:
+    """The arguments, positional and named, in a message as it was in the queue; None: they cannot be read."""
+    envelope = _mapping(_parsed(message))
+    return _call(envelope, _mapping(envelope.get("properties")))
+
+
 def _call(envelope: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[Any, Any]:
     """The arguments in a message's body, as far as they can be read."""
     body = envelope.get("body")

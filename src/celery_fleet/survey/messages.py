@@ -4,7 +4,7 @@ Redis reads them and sends what people look at, not the bodies; each look is bou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -16,6 +16,7 @@ from celery_fleet.delivery.pending import Located
 from celery_fleet.delivery.scripts import Script
 from celery_fleet.policy.priority import STEPS, broker_priority, fleet_priority
 from celery_fleet.store.headers import SINCE
+from celery_fleet.topology.discretion import Discretion
 
 MOST = 500
 """Messages that one look shows at most."""
@@ -94,6 +95,12 @@ def waiting(found: Located) -> Waiting:
         found.position,
         len(found.raw),
     )
+
+
+def discreet(found: Waiting, rules: Discretion) -> Waiting:
+    """The message without what the inventory marks as sensitive: whoever sent it may have said more."""
+    args, kwargs = rules.reprs(found.name, found.args, found.kwargs, queue=found.queue)
+    return replace(found, args=args, kwargs=kwargs)
 
 
 def _waiting(queue: str, step: int, row: Sequence[Any]) -> Waiting:

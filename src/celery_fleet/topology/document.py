@@ -20,6 +20,7 @@ KEYS = {
     "routes": "celery_task_routes",
     "beat": "celery_beat_schedule",
     "task_types": "celery_task_types",
+    "sensitive_arguments": "celery_sensitive_arguments",
     "delivery": "celery_delivery",
     "recovery_timeout": "celery_recovery_timeout",
     "dead_letter_limit": "celery_dead_letter_limit",
@@ -65,6 +66,7 @@ def as_document(topology: Topology) -> dict[str, Any]:
             for name, entry in topology.beat.items()
         },
         "task_types": dict(topology.task_types),
+        "sensitive_arguments": list(topology.sensitive_arguments),
         "delivery": topology.delivery,
         "recovery_timeout": topology.recovery_timeout,
         "dead_letter_limit": topology.dead_letter_limit,
@@ -85,4 +87,5 @@ def _settings(settings: TaskSettings) -> dict[str, Any]:
             "exceptions": list(settings.retry.exceptions),
         },
         "max_deliveries": settings.max_deliveries,
+        "sensitive": settings.sensitive,
     }

@@ -37,6 +37,8 @@ class TaskSettings:
     retry: RetryPolicy
     max_deliveries: int = 4
     """How often a task may take the process that runs it down with it, before it is set aside."""
+    sensitive: bool = False
+    """Whether nobody is shown the arguments."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Topology:
     """How many tasks the index remembers."""
     task_types: Mapping[str, str] = field(default_factory=dict)
     """Short names of tasks, for those who submit them by the console: type -> name of the task."""
+    sensitive_arguments: tuple[str, ...] = ()
+    """Patterns of names of arguments, and of keys in them, that nobody is shown."""
 
     def settings_for(self, task_name: str) -> TaskSettings:
         """How a task is run: as the first route that matches its name says, else the default queue."""

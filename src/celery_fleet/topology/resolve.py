@@ -33,6 +33,7 @@ def resolve(variables: Values) -> Topology:
             if "task" in entry and "schedule" in entry
         },
         task_types=fleet["celery_task_types"],
+        sensitive_arguments=tuple(fleet["celery_sensitive_arguments"]),
         delivery=fleet["celery_delivery"],
         recovery_timeout=fleet["celery_recovery_timeout"],
         dead_letter_limit=fleet["celery_dead_letter_limit"],
@@ -58,6 +59,7 @@ def task_settings(fleet: Values, queue: str, route: Values | None = None) -> Tas
         soft_time_limit=merged["soft_time_limit"],
         retry=retry_policy(retry),
         max_deliveries=merged["max_deliveries"],
+        sensitive=merged["sensitive"],
     )
 
 

@@ -61,6 +61,14 @@ _PATTERN = text(
     "a name of a task or a pattern", r"\S{1,255}", 'give a name or a pattern such as "app.email.*"'
 )
 _PRIORITY = whole("a priority", 1, 10)
+_SENSITIVE = switch("a switch")
+_ARGUMENT = text(
+    "a name of an argument or a pattern", r"[^\s]{1,100}", 'give a name or a pattern such as "*_secret"'
+)
+SENSITIVE_ARGUMENTS = [
+    "*password*", "*passwd*", "*passphrase*", "*secret*", "*token", "*api_key*", "*apikey*", "*private_key*",
+    "*access_key*", "*credential*", "*authorization*", "cookie",
+]  # fmt: skip
 _HARD_LIMIT = duration()
 _SOFT_LIMIT = Nullable(duration())
 _DELIVERIES = whole("a number of deliveries", 1, 1000)
@@ -117,6 +125,7 @@ QUEUE: Fields = {
     "soft_time_limit": Field(_SOFT_LIMIT),
     "retry": Field(_RETRY),
     "max_deliveries": Field(_DELIVERIES),
+    "sensitive": Field(_SENSITIVE, False),
 }
 
 ROUTE: Fields = {
@@ -127,6 +136,7 @@ ROUTE: Fields = {
     "soft_time_limit": Field(_SOFT_LIMIT),
     "retry": Field(_RETRY),
     "max_deliveries": Field(_DELIVERIES),
+    "sensitive": Field(_SENSITIVE),
 }
 
 AUTOSCALE: Fields = {
@@ -210,6 +220,9 @@ FLEET: Fields = {
     "celery_dead_letter_limit": Field(whole("a number of dead letters", 1, 10_000_000), 10_000),
     "celery_dead_letter_age": Field(duration(least=60), "30d"),
     "celery_task_index_limit": Field(whole("a number of tasks", 0, 10_000_000), 100_000),
+    "celery_sensitive_arguments": Field(
+        Nullable(ListOf("arguments", _ARGUMENT, distinct=True), instead=[]), SENSITIVE_ARGUMENTS
+    ),
     "celery_queues": Field(
         Named("queue", Nullable(Record("a queue", QUEUE), instead={}), QUEUE_NAME), {"celery": {}}
     ),

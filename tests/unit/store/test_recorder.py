@@ -23,6 +23,9 @@ def request(task_id="t1", **more):
         **{
             "id": task_id,
             "name": "app.a",
+            "task": SimpleNamespace(name="app.a"),
+            "args": [1],
+            "kwargs": {},
             "app": APP,
             "hostname": "w",
             "argsrepr": "(1,)",

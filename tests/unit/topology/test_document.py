@@ -18,6 +18,7 @@ from celery_fleet.topology import (
     read_document,
     topology_document,
 )
+from celery_fleet.topology.variables import SENSITIVE_ARGUMENTS
 from unit.topology.fleets import variables
 
 RETRY = {
@@ -51,6 +52,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 1500,
                 "retry": RETRY,
                 "max_deliveries": 4,
+                "sensitive": False,
             },
             "email": {
                 "priority": 3,
@@ -59,6 +61,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 50,
                 "retry": RETRY,
                 "max_deliveries": 4,
+                "sensitive": False,
             },
             "bulk": {
                 "priority": 5,
@@ -67,6 +70,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 1500,
                 "retry": {**RETRY, "max_retries": "forever", "max_age": None},
                 "max_deliveries": 4,
+                "sensitive": False,
             },
         },
         "routes": [
@@ -78,6 +82,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 50,
                 "retry": RETRY,
                 "max_deliveries": 4,
+                "sensitive": False,
             },
             {
                 "task": "shop.email.*",
@@ -87,6 +92,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 30,
                 "retry": RETRY,
                 "max_deliveries": 4,
+                "sensitive": False,
             },
             {
                 "task": "shop.report",
@@ -96,6 +102,7 @@ def test_document_is_fully_resolved() -> None:
                 "soft_time_limit": 1500,
                 "retry": {**RETRY, "max_retries": "forever", "max_age": None},
                 "max_deliveries": 4,
+                "sensitive": False,
             },
         ],
         "beat": {
@@ -113,6 +120,7 @@ def test_document_is_fully_resolved() -> None:
         "dead_letter_limit": 10000,
         "dead_letter_age": 30 * 86400,
         "task_index_limit": 100000,
+        "sensitive_arguments": list(SENSITIVE_ARGUMENTS),
         "task_types": {},
     }
 
@@ -193,7 +201,7 @@ def changed(*path: str | int, to: Any) -> str:
         (changed("routes", 0, "queue", to="x"), ["routes[0].queue", "'x' is not defined"]),
         (changed("default_queue", to="x"), ["default_queue: the queue 'x' is not defined"]),
         (changed("beat", "clean", "schedule", to="* * *"), ["beat.clean.schedule", "3 fields"]),
-        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "11 problems"]),
+        ('{"version": 1}', ["app: it has no app", "queues: it has no queues", "12 problems"]),
     ],
 )
 def test_bad_file_is_told_with_its_name(tmp_path: Path, content: str, words: list[str]) -> None:

@@ -37,7 +37,7 @@ def chain(fleet: Fleet, actor: Actor, flow: Chain, key: str = "") -> FlowSubmitt
         note(
             fleet,
             [
-                record_of(call, each, root_id=ids[0], parent_id=before)
+                record_of(fleet, call, each, root_id=ids[0], parent_id=before)
                 for call, each, before in zip(calls, ids, ["", *ids], strict=False)
             ],
         )
@@ -64,8 +64,8 @@ def group(fleet: Fleet, actor: Actor, flow: Group, key: str = "") -> FlowSubmitt
                 celery_group(members, app=fleet.app).apply_async(task_id=seed)
         note(
             fleet,
-            [record_of(call, each) for call, each in zip(calls, ids, strict=False)]
-            + [record_of(call, ids[-1], root_id=ids[0]) for call in then],
+            [record_of(fleet, call, each) for call, each in zip(calls, ids, strict=False)]
+            + [record_of(fleet, call, ids[-1], root_id=ids[0]) for call in then],
         )
         return _answer(
             fleet, actor, "group", seed, list(zip([*calls, *then], ids, strict=True)), then=bool(then)

@@ -7,7 +7,7 @@ from celery_fleet.console.fleet import Fleet
 from celery_fleet.console.models.tasks import STATES, TaskList, TaskQuery
 from celery_fleet.policy.priority import broker_priority
 from celery_fleet.store.index import TaskRecord
-from celery_fleet.survey.messages import Waiting, find_waiting, recent
+from celery_fleet.survey.messages import Waiting, discreet, find_waiting, recent
 
 from .records import epoch, summary, word
 
@@ -35,7 +35,7 @@ def search(fleet: Fleet, query: TaskQuery) -> TaskList:
     records = list(page.records)
     if query.task_id and not records:
         found = find_waiting(fleet.broker, query.task_id, list(fleet.topology.queues), fleet.keys)
-        records = [record_of(found)] if found else []
+        records = [record_of(discreet(found, fleet.discretion))] if found else []
     elif query.state == PENDING and not query.cursor and not query.worker:
         records = _with_waiting(fleet, query.model_copy(update={"name": name}), records)
     now = time.time()
@@ -65,15 +65,15 @@ def record_of(waiting: Waiting) -> TaskRecord:
 def _with_waiting(fleet: Fleet, query: TaskQuery, records: list[TaskRecord]) -> list[TaskRecord]:
     queues = [query.queue] if query.queue else list(fleet.topology.queues)
     limit = min(query.limit, _MOST_WAITING)
-    found = [
-        each
-        for each in recent(fleet.broker, queues, fleet.keys, limit)
-        if each.task_id and _passes(each, query)
-    ]
+    found = [each for each in _recent(fleet, queues, limit) if each.task_id and _passes(each, query)]
     known = fleet.index.get_many([each.task_id for each in found])
     own = {record.task_id for record in records}
     more = [record_of(each) for each in found if each.task_id not in known and each.task_id not in own]
     return sorted(records + more, key=lambda record: record.since or record.at, reverse=True)
+
+
+def _recent(fleet: Fleet, queues: list[str], limit: int) -> list[Waiting]:
+    return [discreet(each, fleet.discretion) for each in recent(fleet.broker, queues, fleet.keys, limit)]
 
 
 def _passes(waiting: Waiting, query: TaskQuery) -> bool:

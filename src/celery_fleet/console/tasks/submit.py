@@ -74,7 +74,7 @@ def submit(fleet: Fleet, actor: Actor, submission: Submission, key: str = "") ->
         if not (again and known(fleet, seed)):
             publish(fleet, call, seed, again)
         answer = _submitted(call, seed)
-        note(fleet, [record_of(call, seed)])
+        note(fleet, [record_of(fleet, call, seed)])
         fleet.audit.add(actor.name, "task.submit", seed, details={"task": call.name, "queue": call.queue})
         return answer.model_dump(mode="json")
 
@@ -136,17 +136,24 @@ def note(fleet: Fleet, records: Sequence[TaskRecord]) -> None:
         log.warning("%d submitted tasks are not in the index yet: %s", len(records), error)
 
 
-def record_of(call: Call, task_id: str, **more: Any) -> TaskRecord:
+def record_of(fleet: Fleet, call: Call, task_id: str, **more: Any) -> TaskRecord:
     now = time.time()
     due = epoch(call.eta)
+    shown = fleet.discretion.call(
+        call.name,
+        call.submission.positional,
+        call.submission.named,
+        queue=call.queue,
+        names=fleet.parameters(call.name),
+    )
     record = TaskRecord(
         task_id,
         "PENDING",
         now,
         name=call.name,
         queue=call.queue,
-        args=saferepr(tuple(call.submission.positional), _REPR_LIMIT),
-        kwargs=saferepr(call.submission.named, _REPR_LIMIT),
+        args=saferepr(tuple(shown.args), _REPR_LIMIT),
+        kwargs=saferepr(shown.kwargs, _REPR_LIMIT),
         eta=due,
         since=now if due is None else due,
         priority=broker_priority(call.priority),

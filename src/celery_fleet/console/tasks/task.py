@@ -19,7 +19,7 @@ from celery_fleet.console.models.tasks import Waiting as WaitingModel
 from celery_fleet.store.deadletters import DeadLetter
 from celery_fleet.store.index import TaskRecord
 from celery_fleet.store.presence import FRESH, Presence
-from celery_fleet.survey.messages import Waiting, find_waiting
+from celery_fleet.survey.messages import Waiting, discreet, find_waiting
 
 from .records import epoch, summary_fields
 from .search import record_of
@@ -54,6 +54,7 @@ def look_up(fleet: Fleet, task_id: str) -> TaskDetail:
     waiting = None
     if status in _WAITS:
         waiting = find_waiting(fleet.broker, task_id, list(fleet.topology.queues), fleet.keys)
+        waiting = waiting and discreet(waiting, fleet.discretion)
     if not (record or result or letter or waiting):
         raise NotFound(
             f"nothing is known of the task {task_id}: it is forgotten, or never was", code="unknown_task"
