@@ -340,7 +340,7 @@ class TestWithAWorker:
         assert "ValueError: bad input" in failed.out
         (letter,) = letters()
         old = letter["task_id"]
-        assert (letter["name"], letter["args"], letter["reason"]) == ("plainapp.fail", ["secret"], "failed")
+        assert (letter["name"], letter["args"], letter["reason"]) == ("plainapp.fail", ["***"], "failed")
         assert "bad input" in fleet("dlq", "show", old).out
         assert (letters("--name", "mail.*"), len(letters("--name", "plain*", "--queue", "celery"))) == ([], 1)
 
