@@ -23,7 +23,7 @@ FLOORS = (
 """From the lowest to the highest."""
 SINGLE = {"app": "install", "bare": "install", "trial": "faces", "run": "faces", "__main__": "faces"}
 """Modules that stand on a floor without a package of its name; `cancellation` hands on what service has."""
-FACES = ("cli", "console")
+FACES = ("cli", "console", "exporter")
 HANDED_ON = {"cancellation": "service", "__init__": "topology"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -5,8 +5,9 @@ once, and by its first end: one that failed and then succeeds, because its messa
 failure, and no count ever goes back. It is counted as retried each time that it is tried again by a retry.
 What the index has forgotten (see `TaskIndex`) is counted anew when it is heard of again.
 
-Below `fleet:figures` are the counts since the state began, by task name, by error and by worker; the same by queue
-in buckets of time, with histograms of how long tasks waited and ran; and what the queues held at moments.
+Below `fleet:figures` are the counts since the state began, by task name, by error and by worker, and by all of these
+with the queue; the same by queue in buckets of time, with histograms of how long tasks waited and ran; and what the
+queues held at moments.
 """
 
 import json
@@ -28,8 +29,8 @@ FINE, COARSE = 10, 300
 KEPT = {FINE: 2 * 3600, COARSE: 8 * 86400}
 """Seconds for which the buckets of each size are kept."""
 
-LIMITS = {"names": 1000, "queues": 200, "errors": 5000, "workers": 5000}
-"""Names of tasks, queues, and pairs with an exception that are told apart."""
+LIMITS = {"names": 1000, "queues": 200, "errors": 5000, "workers": 5000, "cells": 20_000}
+"""Names of tasks, queues, pairs with an exception, and names with queue and worker that are told apart."""
 
 OTHER = "other"
 """In place of the names that come when there are that many."""
@@ -77,6 +78,39 @@ class NameFigures:
     """How many of those ran for at most so many seconds."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Failures by the class of their exception."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Tasks of one name, of one queue, on one worker, since the fleet's state began."""
+
+    name: str
+    queue: str
+    worker: str
+    """Its node; empty: none has had them, or there are too many to tell apart."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """received, started, succeeded, retried, revoked."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """By the class of the exception."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How long tasks of one name and queue took. `counts`: for each of BOUNDS, how many are not above it and above the
+    bound before it; `sum`: seconds."""
+
+    counts: tuple[int, ...]
+    sum: float
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Of tasks of one name and queue: how long they waited from when they were due, and how long those ran that succeeded."""
+
+    name: str
+    queue: str
+    wait: Histogram
+    runtime: Histogram
 
 
 @dataclass(frozen=True)
@@ -154,6 +188,33 @@ class Figures:
     def worker_errors(self) -> dict[tuple[str, str], int]:
         """Failures by the worker's node and the class of the exception."""
         return dict(_pairs(self._client.hgetall(f"{self._base}:workers")))
+
+    def cells(self) -> list[Cell]:
+        """By name, queue and worker."""
+        found: dict[tuple[str, str, str], tuple[dict[str, int], dict[str, int]]] = {}
+        for key, count in _counts(self._client.hgetall(f"{self._base}:cells")).items():
+            name, queue, worker, what, *exception = key.split(_SEPARATOR)
+            counts, failed = found.setdefault((name, queue, worker), ({}, {}))
+            if what == "failed":
+                failed[(exception or [OTHER])[0]] = count
+            else:
+                counts[what] = count
+        return [Cell(*key, *found[key]) for key in sorted(found)]
+
+    def spans(self) -> list[Spans]:
+        """By name and queue."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for key, count in _counts(self._client.hgetall(f"{self._base}:histograms")).items():
+            name, queue, what = key.split(_SEPARATOR)
+            found.setdefault((name, queue), {})[what] = count
+        return [
+            Spans(
+                *key,
+                Histogram(tuple(_histogram(counts, "w")), counts.get("wait", 0) * _MICRO),
+                Histogram(tuple(_histogram(counts, "r")), counts.get("runtime", 0) * _MICRO),
+            )
+            for key, counts in sorted(found.items())
+        ]
 
     def series(self, since: float, until: float, step: int) -> Series:
         """What happened in each step. `step` is made a multiple of a bucket; one of five minutes reaches back 8 days,

@@ -273,6 +273,7 @@ local touched = {[base] = true}
 local ends = {SUCCESS = 'succeeded', FAILURE = 'failed', REVOKED = 'revoked'}
 local bounds, sizes, other, limits = @BOUNDS@, @SIZES@, '@OTHER@', @LIMITS@
 local totals, names, moments, errors, workers, active, known = {}, {}, {}, {}, {}, {}, {}
+local cells, histograms = {}, {}
 local function within(kind, value)
   if value == '' then return other end
   known[kind] = known[kind] or {}
@@ -306,8 +307,14 @@ local function place(seconds)
   end
   return #bounds + 1
 end
-local function receive(name, queue, at, priority)
+local function cell(name, queue, worker, what)
+  local found = within('cells', name .. '\\31' .. queue .. '\\31' .. (worker or ''))
+  if found == other then found = other .. '\\31' .. other .. '\\31' end
+  return found .. '\\31' .. what
+end
+local function receive(name, queue, at, priority, worker)
   add(totals, 'received', 1)
+  add(cells, cell(name, queue, worker, 'received'), 1)
   add(part(names, name), 'received ' .. priority, 1)
   add(moment(queue, at), 'received', 1)
 end
@@ -324,9 +331,11 @@ local function account(old, version, at, facts, new)
   if not (came or begun or again > 0 or ended) then return end
   local name, queue = within('names', new[2] or ''), within('queues', new[3] or '')
   local of_name = part(names, name)
-  if came then receive(name, queue, received > 0 and received or at, priority) end
+  local of_both = name .. '\\31' .. queue .. '\\31'
+  if came then receive(name, queue, received > 0 and received or at, priority, new[4]) end
   if again > 0 then
     add(totals, 'retried', again)
+    add(cells, cell(name, queue, new[4], 'retried'), again)
     add(of_name, 'retried', again)
     add(moment(queue, at), 'retried', again)
   end
@@ -337,6 +346,9 @@ local function account(old, version, at, facts, new)
     add(then_, 'waits', 1)
     add(then_, 'wait', micro)
     add(then_, 'w' .. place(wait), 1)
+    add(cells, cell(name, queue, new[4], 'started'), 1)
+    add(histograms, of_both .. 'wait', micro)
+    add(histograms, of_both .. 'w' .. place(wait), 1)
   end
   if ended then
     local then_ = moment(queue, at)
@@ -350,10 +362,15 @@ local function account(old, version, at, facts, new)
       add(of_name, bucket, 1)
       add(then_, 'runtime', micro)
       add(then_, bucket, 1)
+      add(histograms, of_both .. 'runtime', micro)
+      add(histograms, of_both .. bucket, 1)
     elseif state == 'FAILURE' then
-      add(errors, within('errors', name .. '\\31' .. exception), 1)
+      local pair = within('errors', name .. '\\31' .. exception)
+      add(errors, pair, 1)
+      add(cells, cell(name, queue, new[4], 'failed\\31' .. (pair == other and other or exception)), 1)
       add(workers, within('workers', (new[4] or '') .. '\\31' .. exception), 1)
     end
+    if state ~= 'FAILURE' then add(cells, cell(name, queue, new[4], ended), 1) end
   end
   return ended
 end
@@ -393,7 +410,7 @@ for _, entry in ipairs(cjson.decode(ARGV[4])) do
       end
     end
   elseif facts[2] > 0 and not old[4] then
-    if not old[6] then receive(within('names', new[2] or ''), within('queues', new[3] or ''), facts[2], facts[6]) end
+    if not old[6] then receive(within('names', new[2] or ''), within('queues', new[3] or ''), facts[2], facts[6], new[4]) end
     redis.call('HSET', key, 'received', string.format('%.6f', facts[2]))
   end
 end
@@ -404,6 +421,8 @@ store(figures, totals, '')
 for name, counts in pairs(names) do store(figures .. ':names', counts, name .. '\\31') end
 store(figures .. ':errors', errors, '')
 store(figures .. ':workers', workers, '')
+store(figures .. ':cells', cells, '')
+store(figures .. ':histograms', histograms, '')
 for queue, starts in pairs(moments) do
   for _, size in ipairs(sizes) do
     local sums = {}

@@ -7,7 +7,7 @@ import pytest
 
 from celery_fleet.console.alerts import active, alert_info, shown_silences, silence_info
 from celery_fleet.console.deadletters import token_of
-from celery_fleet.console.metrics import Metric, as_text, by_type, of_types, pending
+from celery_fleet.survey.taskmetrics import Metric, as_text, by_type, of_types, pending
 from celery_fleet.console.models.alerts import AlertList
 from celery_fleet.console.schedules import is_late
 from celery_fleet.console.schedules import token_of as token_of_schedule

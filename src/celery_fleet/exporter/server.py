@@ -1,0 +1,158 @@
+"""The exporter's service: answers scrapes, and tells systemd that it does."""
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6
+
+import redis
+
+from celery_fleet.service.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
+from celery_fleet.survey.taskmetrics import as_text
+
+from . import families
+from .reading import Fleet, Reading, read
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SHARED = 1.0
+"""Seconds for which scrapes share a reading."""
+_COMPLAINT_PERIOD = 60.0
+
+
+class Exporter:
+    """Reads when it is asked, one thread at a time; who asks meanwhile gets the same."""
+
+    def __init__(self, settings: Settings, look: Callable[[Fleet], Reading] = read) -> None:
+        """Raises ValueError, InvalidTopology, InstallError."""
+        self.settings = settings
+        self.fleet = Fleet(settings)
+        self._look = look
+        self._lock = threading.Lock()
+        self._reading: Reading | None = None
+        self._read_at = float("-inf")
+        self._duration = 0.0
+        self._reads = self._errors = 0
+        self._succeeded_at: float | None = None
+        self._reason = "it has not been asked yet"
+        self._complained = float("-inf")
+
+    def metrics(self) -> str:
+        """The text of a scrape. Never raises for Redis: what does not need it is told all the same."""
+        with self._lock:
+            self._refresh()
+            reading, topology = self._reading, self.fleet.topology
+            found = [*families.always(self.settings, topology)]
+            if reading:
+                found += families.of_reading(reading, self.settings, topology)
+            else:
+                found.append(families.expected(self.settings.expected))
+            found += families.own_health(
+                reading is not None, self._duration, self._reads, self._errors, self._succeeded_at
+            )
+        return as_text(found)
+
+    def health(self) -> tuple[bool, str]:
+        """Whether Redis answers, and why not."""
+        with self._lock:
+            self._refresh()
+            return self._reading is not None, self._reason
+
+    def status(self) -> str:
+        """For `systemctl status`."""
+        if self._reads == 0:
+            return "nobody has asked yet"
+        return f"{self._reads} readings, the last took {self._duration * 1000:.0f} ms" + (
+            "" if self._reading else f"; Redis does not answer: {self._reason}"
+        )
+
+    def _refresh(self) -> None:
+        began = time.monotonic()
+        if began - self._read_at < _SHARED:
+            return
+        self._reads += 1
+        try:
+            self._reading, self._reason = self._look(self.fleet), ""
+            self._succeeded_at = time.time()
+        except (redis.RedisError, OSError) as error:
+            self._reading, self._reason = None, f"{type(error).__name__}: {error}"
+            self._errors += 1
+            self._complain()
+        self._read_at = time.monotonic()
+        self._duration = self._read_at - began
+
+    def _complain(self) -> None:
+        if time.monotonic() - self._complained > _COMPLAINT_PERIOD:
+            self._complained = time.monotonic()
+            log.warning("Redis does not answer: %s", self._reason)
+
+
+def handler(exporter: Exporter) -> type[BaseHTTPRequestHandler]:
+    """Answers `/metrics` and `/healthz`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "celery-exporter"
+        sys_version = ""
+        timeout = 30
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, CONTENT_TYPE, exporter.metrics())
+            elif path == "/healthz":
+                well, reason = exporter.health()
+                body = json.dumps({"status": "ok"} if well else {"status": "unavailable", "reason": reason})
+                self._answer(200 if well else 503, "application/json", body + "\n")
+            else:
+                self._answer(404, "text/plain; charset=utf-8", "/metrics or /healthz\n")
+
+        def _answer(self, code: int, kind: str, body: str) -> None:
+            data = body.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: who scrapes knows."""
+
+    return Handler
+
+
+class Server(ThreadingHTTPServer):
+    """A thread for each scrape."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        log.debug("A request was broken off", exc_info=True)
+
+
+def serve(exporter: Exporter, variables: Mapping[str, str]) -> int:
+    """Serves until SIGTERM. Raises OSError when nothing can be listened on."""
+    settings = exporter.settings
+    kind = type("Server6", (Server,), {"address_family": AF_INET6}) if ":" in settings.host else Server
+    server = kind((settings.host, settings.port), handler(exporter))
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    log.info("Serving http://%s:%s/metrics", settings.host, server.server_address[1])
+    notify(READY, status("Nobody has asked yet"))
+    interval = watchdog_interval(variables)
+    while not ended.wait(min(5.0, (interval or 20.0) / 4)):
+        notify(WATCHDOG, status(exporter.status()))
+    notify(STOPPING)
+    server.shutdown()
+    server.server_close()
+    exporter.fleet.close()
+    return 0
