@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from integration.support import DIES_WITH_US, SRC, free_port
+from monitors import credentials
 
 if TYPE_CHECKING:
     from hosts import Fleet  # it imports Ansible, which takes seconds
@@ -31,12 +32,16 @@ START_TIME = 30.0
 
 @dataclass(frozen=True)
 class Console:
-    """Where a console is, and a key for each role. `prometheus`: the address of its Prometheus, where there is one."""
+    """Where a console is, and a key for each role.
+
+    `prometheus`: the address of its Prometheus, where there is one, and `monitor`, `user:password` there.
+    """
 
     url: str
     operator: str
     viewer: str
     prometheus: str = ""
+    monitor: str = ""
 
     def request(
         self,
@@ -104,6 +109,7 @@ def deployed(fleet: Fleet) -> Console:
         (secrets_dir / "console-operator").read_text().strip(),
         (secrets_dir / "console-viewer").read_text().strip(),
         f"http://{prometheus}:9090",
+        credentials(fleet.variables(monitor)),
     )
 
 

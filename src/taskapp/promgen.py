@@ -1,5 +1,6 @@
 """Prometheus targets and rules of a server, and alert notifications."""
 
+import base64
 import hashlib
 import json
 import re
@@ -147,12 +148,24 @@ def give_to_prometheus(
 
 def reload_prometheus(url: str, timeout: float) -> None:
     """Tell Prometheus to read its configuration again; `FatalError` when it refuses what it read."""
-    with web.request("POST", url, timeout=timeout) as response:
+    with web.request("POST", url, timeout=timeout, headers=authorization()) as response:
         if response.status_code == 500:
             # Prometheus says so of a configuration that it cannot load; trying again changes nothing.
             reason = web.read_limited(response, 64 * 1024).decode(errors="replace").strip()
             raise FatalError(f"Prometheus refused the configuration: {reason[:500]}")
         web.expect_success(response)
+
+
+def authorization() -> dict[str, str]:
+    """The header that Prometheus asks for; `FatalError` when the credentials cannot be read."""
+    file = current().prometheus_credentials_file
+    if file is None:
+        return {}
+    try:
+        credentials = file.read_bytes().strip()
+    except OSError as error:
+        raise FatalError(f"the credentials of Prometheus cannot be read: {error.strerror}") from error
+    return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
 
 
 def restore(path: Path, previous: bytes | None) -> None:

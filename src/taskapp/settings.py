@@ -77,6 +77,8 @@ class Settings(BaseModel):
     """The program that checks rules before Prometheus is given them."""
     prometheus_reload_url: HttpUrl | None = None
     """Reload endpoint, such as `http://localhost:9090/-/reload`. Unset: Prometheus is not told."""
+    prometheus_credentials_file: Path | None = None
+    """File with `user:password`, if Prometheus asks for them."""
 
     celery: str = "taskapp.app:app"
     """The Celery app that `python -m taskapp.demo` uses, as `module:attribute`."""

@@ -110,6 +110,8 @@ def curl(console: Console, tmp_path: Path) -> Curl:
         options = f"curl -sS --max-time 20 -D '{heads}'"
         if "your-api-key" not in command and ":9090" not in command:
             options += f" -H 'X-API-Key: {console.operator}'"
+        if ":9090" in command and console.monitor:
+            options += f" --user '{console.monitor}'"
         for old, new in {
             "curl": options,
             "https://tasks.ft.tc": console.url,

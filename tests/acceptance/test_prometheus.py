@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,14 +12,12 @@ from testinfra.host import Host
 from acceptance.application import Application
 from acceptance.waiting import eventually
 from hosts import Fleet
+from monitors import prometheus_of
 
 pytestmark = pytest.mark.usefixtures("as_inventoried")
 
 TARGETS, RULES = "promgen.tasks.write_targets", "promgen.tasks.write_rules"
 NAME = "acceptance"
-
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
-"""Not every host has curl."""
 
 
 @pytest.fixture
@@ -41,15 +38,9 @@ def host(fleet: Fleet, server: str) -> Host:
 
 
 @pytest.fixture
-def prometheus(fleet: Fleet, server: str, host: Host) -> Callable[[str], Any]:
-    """What its API says, asked from the host itself: nobody else may reach it."""
-    address = fleet.variables(server).get("monitoring_prometheus_address", "127.0.0.1")
-
-    def get(path: str) -> Any:
-        command = f"python3 -c {shlex.quote(FETCH)} http://{address}:9090/api/v1/{shlex.quote(path)}"
-        return json.loads(host.check_output(command))["data"]
-
-    return get
+def prometheus(fleet: Fleet) -> Callable[[str], Any]:
+    """What its API says."""
+    return prometheus_of(fleet).get
 
 
 def rules_of(prometheus: Callable[[str], Any]) -> list[str]:

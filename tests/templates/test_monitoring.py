@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
@@ -33,9 +34,11 @@ def variables_of(host: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
         "redis": {"host": "redis1", "address": ADDRESSES["redis1"], "port": 6380},
         "redis_maxmemory": 2**28,
         "topology": {"queues": {"celery": {}}},
+        "workers": [],
     } | more.pop("plan", {})
     return role_variables("redis", "monitoring") | {
         "celery_plan": plan,
+        "ansible_facts": {"disk_total_mb": 10_000},
         "inventory_hostname": host,
         "group_names": [group for group, hosts in HOSTS.items() if host in hosts],
         "hostvars": {name: {} for name in ADDRESSES} | more.pop("hostvars", {}),
@@ -88,16 +91,17 @@ def test_ports_and_addresses_of_single_hosts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "packages", "units"),
     [
-        ("worker1", ["node-exporter"], ["prometheus-node-exporter.service"]),
-        (
-            "redis1",
-            ["node-exporter", "redis-exporter"],
-            ["prometheus-node-exporter.service", "prometheus-redis-exporter.service"],
-        ),
+        ("worker1", [], []),
+        ("redis1", ["redis-exporter"], ["prometheus-redis-exporter.service"]),
         (
             "monitor1",
-            ["node-exporter", "", "alertmanager"],
-            ["prometheus-node-exporter.service", "prometheus.service", "prometheus-alertmanager.service"],
+            ["", "alertmanager", "blackbox-exporter"],
+            [
+                "celery-exporter.service",
+                "prometheus-blackbox-exporter.service",
+                "prometheus.service",
+                "prometheus-alertmanager.service",
+            ],
         ),
     ],
 )
@@ -105,20 +109,25 @@ def test_a_host_gets_what_its_groups_ask_for(
     tmp_path: Path, host: str, packages: list[str], units: list[str]
 ) -> None:
     variables = variables_of(host, tmp_path)
-    wanted = ["-".join(filter(None, ("prometheus", name))) for name in packages]
+    everywhere = ["node-exporter", "process-exporter"]
+    wanted = ["-".join(filter(None, ("prometheus", name))) for name in everywhere + packages]
+    everywhere = [f"prometheus-{name}.service" for name in everywhere] + ["celery-certificate-expiry.timer"]
     assert evaluate("monitoring_packages", variables) == wanted
-    assert [unit["name"] for unit in evaluate("__monitoring_units", variables)] == units
+    assert [unit["name"] for unit in evaluate("__monitoring_units", variables)] == everywhere + units
 
 
 def test_only_what_can_be_reloaded_is(tmp_path: Path) -> None:
-    units = evaluate("__monitoring_units", variables_of("monitor1", tmp_path))
-    assert units[1:] == [
-        {
-            "name": "prometheus.service",
-            "reload_on": ["/etc/prometheus/prometheus.yml", "/etc/prometheus/rules/fleet.yml"],
-        },
-        {"name": "prometheus-alertmanager.service", "reload_on": ["/etc/prometheus/alertmanager.yml"]},
-    ]
+    units = {
+        unit["name"]: unit for unit in evaluate("__monitoring_units", variables_of("monitor1", tmp_path))
+    }
+    assert {name: unit["reload_on"][0] for name, unit in units.items() if "reload_on" in unit} == {
+        "prometheus.service": "/etc/prometheus/prometheus.yml",
+        "prometheus-alertmanager.service": "/etc/prometheus/alertmanager.yml",
+        "prometheus-blackbox-exporter.service": "/etc/prometheus/blackbox.yml",
+    }
+    read = {*units["prometheus.service"]["reload_on"]}
+    files = evaluate("__monitoring_files", variables_of("monitor1", tmp_path))
+    assert {f["dest"] for f in files if f["dest"].startswith("/etc/prometheus/rules/")} <= read
 
 
 def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
@@ -140,10 +149,56 @@ def test_prometheus_listens_on_loopback(tmp_path: Path) -> None:
     found = arguments(render("monitoring", "prometheus.default.j2", variables_of("monitor1", tmp_path)))
     assert found == [
         "--web.listen-address=127.0.0.1:9090",
+        "--web.config.file=/etc/prometheus/web.yml",
         "--web.enable-lifecycle",
         "--storage.tsdb.retention.time=15d",
-        "--storage.tsdb.retention.size=5GB",
+        "--storage.tsdb.retention.size=4000MB",
     ]
+
+
+def test_samples_leave_room_on_the_disk(tmp_path: Path) -> None:
+    def size(disk: int, **own: Any) -> str:
+        facts = {"ansible_facts": {"disk_total_mb": disk}}
+        return str(
+            evaluate("__monitoring_retention_size", variables_of("monitor1", tmp_path, **facts, **own))
+        )
+
+    assert size(100_000) == "5120MB"
+    assert size(5_000) == "2000MB"
+    assert size(5_000, monitoring_prometheus_retention_size="80GB") == "80GB"
+
+
+def test_passwords_are_hashed_the_same_each_time(tmp_path: Path) -> None:
+    variables = variables_of("monitor1", tmp_path)
+    first = render("monitoring", "web.yml.j2", variables)
+    assert first == render("monitoring", "web.yml.j2", variables)
+    users = yaml.safe_load(first)["basic_auth_users"]
+    assert users.keys() == {"operator", "console", "prometheus", "app"}
+    assert len(set(users.values())) == len(users)
+    for name, hashed in users.items():
+        password = evaluate(f"monitoring_users.{name}.password", variables)
+        assert bcrypt.checkpw(password.encode(), hashed.encode())
+        assert password not in first
+    (tmp_path / "web.yml").write_text(first)
+    command = ["promtool", "check", "web-config", str(tmp_path / "web.yml")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    without = render("monitoring", "web.yml.j2", variables | {"monitoring_web_auth": False})
+    assert yaml.safe_load(without) == {}
+
+
+def test_what_people_come_by_is_asked_for(tmp_path: Path) -> None:
+    def asked(**own: Any) -> dict[str, str]:
+        plan = {"hosts": HOSTS | {"edge": ["redis1"], "flower": ["worker1"]}}
+        found = targets("http", variables_of("monitor1", tmp_path, plan=plan, hostvars={"redis1": own}))
+        return {entry["labels"]["service"]: entry["targets"][0] for entry in found}
+
+    assert asked() == {"console": "http://10.9.0.1:80/health", "flower": "http://10.9.0.1:5555/healthcheck"}
+    assert asked(edge_certificate="x", edge_address="192.0.2.1", edge_flower_port=8443) == {
+        "console": "https://192.0.2.1:443/health",
+        "flower": "https://192.0.2.1:8443/healthcheck",
+    }
+    assert targets("http", variables_of("monitor1", tmp_path)) == [], "nobody comes by"
 
 
 def test_tasks_may_write_targets_and_rules_where_there_are_workers(tmp_path: Path) -> None:
@@ -177,7 +232,20 @@ def test_promtool_takes_the_configuration(tmp_path: Path, more: dict[str, Any]) 
     run = promtool(tmp_path / "prometheus.yml", text)
     assert run.returncode == 0, run.stdout + run.stderr
     conf = yaml.safe_load(text)
-    jobs = ["prometheus", "alertmanager", "node", "redis", "console", "app"] + (["edge"] if more else [])
+    jobs = [
+        "prometheus",
+        "alertmanager",
+        "blackbox",
+        "celery",
+        "node",
+        "process",
+        "redis",
+        "console",
+        "ping",
+        "http",
+        "app",
+    ]
+    jobs += ["edge"] if more else []
     assert [job["job_name"] for job in conf["scrape_configs"]] == jobs
     assert conf["global"].get("external_labels", {}) == more.get("monitoring_prometheus_external_labels", {})
 
@@ -197,51 +265,17 @@ def test_the_console_is_a_target_where_it_can_be_reached(tmp_path: Path) -> None
 def test_alerts_go_to_alertmanager(tmp_path: Path) -> None:
     variables = variables_of("monitor1", tmp_path, monitoring_alertmanager_port=9094)
     conf = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))
-    assert conf["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:9094"]}]}]
+    (manager,) = conf["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["127.0.0.1:9094"]}]
+    assert manager["basic_auth"]["username"] == "prometheus"
     found = arguments(render("monitoring", "alertmanager.default.j2", variables))
-    assert found == ["--web.listen-address=127.0.0.1:9094", "--cluster.listen-address="]
+    assert found == [
+        "--web.listen-address=127.0.0.1:9094",
+        "--web.config.file=/etc/prometheus/web.yml",
+        "--cluster.listen-address=",
+    ]
     receivers = yaml.safe_load(render("monitoring", "alertmanager.yml.j2", variables))
     assert receivers["route"]["receiver"] in [each["name"] for each in receivers["receivers"]]
-
-
-def test_promtool_takes_the_rules(tmp_path: Path) -> None:
-    """A target that is away for a minute is told of; that alerting works is told all the time."""
-    (tmp_path / "rules.yml").write_text(
-        render("monitoring", "rules.yml.j2", variables_of("monitor1", tmp_path))
-    )
-    case = {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": "15s",
-        "tests": [
-            {
-                "interval": "15s",
-                "input_series": [
-                    {"series": 'up{job="node",instance="worker1"}', "values": "1 0x9"},
-                    {"series": 'up{job="node",instance="worker2"}', "values": "1 0 0 1x7"},
-                ],
-                "alert_rule_test": [
-                    {"eval_time": "1m", "alertname": "TargetDown", "exp_alerts": []},
-                    {
-                        "eval_time": "90s",
-                        "alertname": "TargetDown",
-                        "exp_alerts": [
-                            {
-                                "exp_labels": {"job": "node", "instance": "worker1", "severity": "critical"},
-                                "exp_annotations": {
-                                    "summary": "node on worker1 does not answer",
-                                    "description": "Prometheus cannot scrape it. Is the host up, and its service?",
-                                },
-                            }
-                        ],
-                    },
-                ],
-            }
-        ],
-    }
-    (tmp_path / "case.yml").write_text(yaml.safe_dump(case))
-    command = ["promtool", "test", "rules", str(tmp_path / "case.yml")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_promtool_refuses_a_bad_interval(tmp_path: Path) -> None:

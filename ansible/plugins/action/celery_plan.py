@@ -85,5 +85,7 @@ class ActionModule(ActionBase):
             "topology": document,
             # Where traces go, and which part of new ones is kept; false: nowhere
             "tracing": {**asdict(sent_to), "own": sent_to.endpoint == own_backend} if sent_to else False,
+            # Who is to be there, for the host that watches it
+            "workers": inventory.workers() if host in groups["monitoring"] else [],
         }
         return {**result, "changed": False, "ansible_facts": {"celery_plan": fact}, "msg": plan.table}

@@ -16,7 +16,8 @@ module: host_facts
 short_description: The facts that a fleet uses
 description:
   - Sets C(distribution), C(distribution_major_version), C(architecture), C(python_version), C(processor_vcpus) and C(memtotal_mb)
-    with the meaning that M(ansible.builtin.setup) gives them, and C(packages_installed) and C(users), lists of names.
+    with the meaning that M(ansible.builtin.setup) gives them, C(disk_total_mb), the size of the file system of C(/var/lib), and
+    C(packages_installed) and C(users), lists of names.
   - It takes a fraction of the time of M(ansible.builtin.setup), and saves asking for packages and users in tasks of their own.
 options: {}
 """
@@ -39,6 +40,12 @@ def memory(meminfo: Iterable[str]) -> int:
     return int(kibibytes) // 1024
 
 
+def disk(path: str) -> int:
+    """Size of the file system that the path is on, in MiB."""
+    found = os.statvfs(path)
+    return found.f_blocks * found.f_frsize // 1048576
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     system = platform.freedesktop_os_release()
@@ -56,6 +63,7 @@ def main() -> None:
         "python_version": platform.python_version(),
         "processor_vcpus": os.cpu_count(),
         "memtotal_mb": megabytes,
+        "disk_total_mb": disk("/var/lib"),
         "packages_installed": packages,
         "users": [user.pw_name for user in pwd.getpwall()],
     }

@@ -25,7 +25,8 @@ options:
     description: >-
       Units, each with C(name), C(state) (started, stopped; default started), C(enabled) (default true),
       C(restart_on) and C(reload_on) (paths; links count by their own time), C(restart) (an earlier step found that what runs
-      is not what should run), C(stays_up) (default true; false: what it needs may be away, it may be between two attempts). A template like C(a@.service) stands for its
+      is not what should run), C(stays_up) (default true; false: what it needs may be away, it may be between two attempts).
+      A template like C(a@.service) stands for its
       C(instances).
     type: list
     required: true

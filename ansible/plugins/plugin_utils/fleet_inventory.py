@@ -16,9 +16,9 @@ _SOURCE = Path(__file__).resolve().parents[3] / "src"
 if str(_SOURCE) not in sys.path:
     sys.path.insert(0, str(_SOURCE))
 
-from celery_fleet.topology import InvalidTopology, with_host_queues  # noqa: E402
+from celery_fleet.topology import DEFAULTS, InvalidTopology, with_host_queues  # noqa: E402
 
-GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge", "tracing")
+GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge", "logs", "tracing")
 PREFIXES = ("celery_", "redis_")
 OWN_FACTS = ("celery_plan",)
 # What a fleet runs whose inventory names no app of its own.
@@ -72,6 +72,16 @@ class Inventory:
         if own.problems:
             raise InvalidTopology(own.problems, "the inventory")
         return dict(own.variables[host])
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The worker of every pool of every host: {worker, pool, hostname, queues}. Raises InvalidTopology."""
+        return [
+            {"worker": f"{pool}@{host}", "pool": pool, "hostname": host, "queues": list(settings["queues"])}
+            for host in self.groups["workers"]
+            for pool, settings in self.expanded(host)
+            .get("celery_worker_pools", DEFAULTS["celery_worker_pools"])
+            .items()
+        ]
 
     def value(self, host: str, name: str, default: Any = None) -> Any:
         """One variable of a host, templated."""

@@ -15,6 +15,7 @@ from .models.alerts import AlertInfo, AlertList, Matcher, Silenced, SilenceInfo,
 if TYPE_CHECKING:
     from .auth import Actor
     from .fleet import Fleet
+    from .settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def alerts(fleet: "Fleet") -> AlertList:
     if not url:
         return AlertList(available=False, reason=NOT_CONFIGURED)
     try:
-        found = _json(_client(url).get("/api/v2/alerts"))
-        silences = _json(_client(url).get("/api/v2/silences"))
+        found = _json(_client(fleet).get("/api/v2/alerts"))
+        silences = _json(_client(fleet).get("/api/v2/silences"))
         return AlertList(
             available=True,
             alerts=sorted((alert_info(each) for each in found), key=_urgency),
@@ -61,7 +62,7 @@ def active(found: AlertList) -> int | None:
 
 def silence(fleet: "Fleet", actor: "Actor", asked: SilenceRequest) -> Silenced:
     """Silences one alert, by all of its labels, or what matches. Raises NotFound, Unavailable, Problem."""
-    client, now = _client(_url(fleet)), datetime.now(UTC)
+    client, now = _asked_client(fleet), datetime.now(UTC)
     ends_at = now + timedelta(seconds=asked.duration)
     matchers = _matchers_of(client, asked.fingerprint) if asked.fingerprint else list(asked.matchers)
     text = " ".join(map(matcher_text, matchers))
@@ -93,7 +94,7 @@ def silence(fleet: "Fleet", actor: "Actor", asked: SilenceRequest) -> Silenced:
 
 def unsilence(fleet: "Fleet", actor: "Actor", silence_id: str) -> Silenced:
     """Ends a silence. Raises NotFound, Unavailable."""
-    client = _client(_url(fleet))
+    client = _asked_client(fleet)
     found = silence_info(_asked(client, "GET", f"/api/v2/silence/{_plain(silence_id)}"))
     if found.state == "expired":
         return Silenced(id=found.id, status="expired", message="This silence has ended before")
@@ -167,16 +168,25 @@ def _urgency(alert: AlertInfo) -> tuple[bool, int, str, datetime]:
     return alert.state == "suppressed", place, alert.name, alert.starts_at
 
 
-@lru_cache(maxsize=1)
-def _client(url: str) -> httpx.Client:
-    """One for all threads: it is costly to make."""
-    return httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False)
+def monitor_client(url: str, settings: "Settings", timeout: float = TIMEOUT) -> httpx.Client:
+    """For Prometheus or Alertmanager. One for all threads: it is costly to make."""
+    return _made(url, settings.monitoring_user, settings.monitoring_password, timeout)
 
 
-def _url(fleet: "Fleet") -> str:
+@lru_cache(maxsize=8)
+def _made(url: str, user: str, password: str, timeout: float) -> httpx.Client:
+    auth = httpx.BasicAuth(user, password) if user else None
+    return httpx.Client(base_url=url, timeout=timeout, trust_env=False, auth=auth)
+
+
+def _client(fleet: "Fleet") -> httpx.Client:
+    return monitor_client(fleet.settings.alertmanager_url, fleet.settings)
+
+
+def _asked_client(fleet: "Fleet") -> httpx.Client:
     if not fleet.settings.alertmanager_url:
         raise Unavailable(NOT_CONFIGURED, code="no_alertmanager")
-    return fleet.settings.alertmanager_url
+    return _client(fleet)
 
 
 def _matchers_of(client: httpx.Client, fingerprint: str) -> list[Matcher]:

@@ -26,6 +26,10 @@ class Settings:
     """CONSOLE_ALERTMANAGER_URL"""
     prometheus_url: str = ""
     """CONSOLE_PROMETHEUS_URL"""
+    monitoring_user: str = ""
+    """CONSOLE_MONITORING_USER: who the console is for Prometheus and Alertmanager, if they ask."""
+    monitoring_password: str = field(default="", repr=False)
+    """CONSOLE_MONITORING_PASSWORD_FILE: the password of that user."""
     trace_url: str = ""
     """CONSOLE_TRACE_URL: with `{trace_id}` where the id goes."""
     rate: float = 50.0
@@ -52,6 +56,8 @@ class Settings:
             session_key_file=path("CONSOLE_SESSION_KEY_FILE"),
             alertmanager_url=variables.get("CONSOLE_ALERTMANAGER_URL", "").rstrip("/"),
             prometheus_url=variables.get("CONSOLE_PROMETHEUS_URL", "").rstrip("/"),
+            monitoring_user=variables.get("CONSOLE_MONITORING_USER", ""),
+            monitoring_password=_secret(path("CONSOLE_MONITORING_PASSWORD_FILE")),
             trace_url=variables.get("CONSOLE_TRACE_URL", ""),
             rate=_number(variables, "CONSOLE_RATE", cls.rate, 0),
             body_limit=int(_number(variables, "CONSOLE_BODY_LIMIT", cls.body_limit, 1)),
@@ -67,6 +73,10 @@ class Settings:
                 "CONSOLE_SESSION_KEY_FILE is needed by several CONSOLE_WORKERS: they share sessions"
             )
         return settings
+
+
+def _secret(file: Path | None) -> str:
+    return file.read_text().strip() if file else ""
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, least: float) -> float:

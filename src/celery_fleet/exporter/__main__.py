@@ -24,7 +24,7 @@ environment:
   CELERY_FLEET_REDIS_PASSWORD_FILE  the password of that user
   CELERY_EXPORTER_LISTEN            where to listen (127.0.0.1:9808)
   CELERY_EXPORTER_EXPECTED          JSON file: [{"worker": "POOL@HOST", "pool": "POOL", "hostname": "HOST"}, ...]
-  CELERY_EXPORTER_SLOS              JSON file: {"urgent": {"queueing": 10, "execution": 10}, ...}
+  CELERY_EXPORTER_SLOS              JSON file: {QUEUE: {"queueing": 10, "execution": 10}, ...}
 
 /metrics answers whether or not Redis does: see celery_exporter_redis_up. /healthz is 503 when it does not.
 """

@@ -37,7 +37,7 @@ def always(settings: Settings, topology: Topology) -> Iterator[Metric]:
             ("", {"queue_name": queue.name, "urgency": queue.urgency, "indicator": indicator}, target)
             for queue in queues
             for indicator in INDICATORS
-            if (target := settings.targets.get(queue.urgency, {}).get(indicator)) is not None
+            if (target := settings.target(queue, indicator)) is not None
         ],
     )
     yield one(

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from celery_fleet.service.environment import Environment
+from celery_fleet.topology.model import QueueSettings
 from celery_fleet.topology.urgency import EXECUTION_TARGETS, QUEUEING_TARGETS
 
 INDICATORS = ("queueing", "execution")
 
 Targets = Mapping[str, Mapping[str, float | None]]
-"""Urgency -> indicator -> seconds; None: no target."""
-
-DEFAULT_TARGETS: Targets = {
-    urgency: {"queueing": QUEUEING_TARGETS[urgency], "execution": EXECUTION_TARGETS[urgency]}
-    for urgency in QUEUEING_TARGETS
-}
+"""Queue -> indicator -> seconds; None: no target."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,14 @@ class Settings:
     """CELERY_EXPORTER_LISTEN: host:port."""
     expected: tuple[Expected, ...] = ()
     """CELERY_EXPORTER_EXPECTED: a JSON file, [{"worker": ..., "pool": ..., "hostname": ...}, ...]."""
-    targets: Targets = field(default_factory=lambda: DEFAULT_TARGETS)
-    """CELERY_EXPORTER_SLOS: a JSON file, {urgency: {"queueing": seconds or null, "execution": ...}}."""
+    targets: Targets = field(default_factory=dict)
+    """CELERY_EXPORTER_SLOS: a JSON file, {queue: {"queueing": seconds or null, "execution": ...}}."""
+
+    def target(self, queue: QueueSettings, indicator: str) -> float | None:
+        """Seconds; what no file says follows from the urgency of the queue."""
+        if queue.name in self.targets:
+            return self.targets[queue.name][indicator]
+        return (QUEUEING_TARGETS if indicator == "queueing" else EXECUTION_TARGETS)[queue.urgency]
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> "Settings":
@@ -60,7 +62,7 @@ class Settings:
             host=host,
             port=port,
             expected=_expected(_json(variables, "CELERY_EXPORTER_EXPECTED", [])),
-            targets=_targets(_json(variables, "CELERY_EXPORTER_SLOS", DEFAULT_TARGETS)),
+            targets=_targets(_json(variables, "CELERY_EXPORTER_SLOS", {})),
         )
 
 
@@ -87,14 +89,13 @@ def _expected(told: Any) -> tuple[Expected, ...]:
 
 def _targets(told: Any) -> Targets:
     try:
-        found = {
-            str(urgency): {
+        return {
+            str(queue): {
                 name: None if target.get(name) is None else float(target[name]) for name in INDICATORS
             }
-            for urgency, target in told.items()
+            for queue, target in told.items()
         }
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"CELERY_EXPORTER_SLOS: it must name seconds, or null, by urgency and indicator ({error})"
+            f"CELERY_EXPORTER_SLOS: it must name seconds, or null, by queue and indicator ({error})"
         ) from None
-    return {**DEFAULT_TARGETS, **found}

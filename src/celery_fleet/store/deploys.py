@@ -33,7 +33,7 @@ class Deploys:
 
     def note(self, release: str, by: str, hosts: Iterable[str], rollback: bool = False) -> Deploy:
         """Adds one, and forgets what is older than the last fifty."""
-        seconds, micro = self._client.time()  # type: ignore[misc]
+        seconds, micro = self._client.time()
         found = Deploy(release, seconds + micro / 1e6, by, tuple(sorted(hosts)), rollback)
         with self._client.pipeline() as pipe:
             pipe.lpush(self._key, json.dumps(asdict(found)))

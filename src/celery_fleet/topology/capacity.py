@@ -31,7 +31,9 @@ def auto_child_memory(memory: int) -> int:
     return max(LEAST_CHILD_MEMORY, child // MIB * MIB)
 
 
-SERVICES: Mapping[str, int] = MappingProxyType({"console": 256 * MIB, "flower": 128 * MIB, "tracing": 512 * MIB})
+SERVICES: Mapping[str, int] = MappingProxyType(
+    {"console": 256 * MIB, "flower": 128 * MIB, "monitoring": 256 * MIB, "tracing": 512 * MIB}
+)
 """Bytes that the services of a group take beside the system."""
 
 

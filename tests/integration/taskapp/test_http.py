@@ -157,6 +157,22 @@ def test_prometheus_is_told_of_its_targets(
     assert json.loads(targets.read_text()) == GOOD
 
 
+def test_prometheus_is_told_who_asks(
+    peer: Peer, tmp_path: Path, targets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.answers["/-/reload"] = (200, b"")
+    reloading(monkeypatch, peer.url)
+    file = tmp_path / "credentials"
+    file.write_text("app:geheim\n")
+    monkeypatch.setenv("TASKAPP_PROMETHEUS_CREDENTIALS_FILE", str(file))
+    assert write_targets("monitor1", "node", GOOD)["result"]["reloaded"] is True
+    assert [headers["Authorization"] for _, _, headers, _ in peer.requests] == ["Basic YXBwOmdlaGVpbQ=="]
+    file.unlink()
+    answer = write_targets("monitor1", "node", OLD)
+    assert (answer["status"], "credentials" in answer["message"]) == ("error", True)
+    assert json.loads(targets.read_text()) == GOOD, "the previous file comes back"
+
+
 @pytest.mark.parametrize("before", [None, OLD])
 def test_what_prometheus_refuses_is_taken_back(
     peer: Peer, targets: Path, before: Any, monkeypatch: pytest.MonkeyPatch

@@ -317,7 +317,8 @@ def test_auto_shares_sum_to_that_of_the_host(cpus: int, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "more"), [(("console",), 256), (("console", "flower"), 384), (("edge",), 0)]
+    ("groups", "more"),
+    [(("console",), 256), (("console", "flower"), 384), (("monitoring",), 256), (("edge",), 0)],
 )
 def test_services_of_the_host_have_their_memory(groups: tuple[str, ...], more: int) -> None:
     assert plan(8, groups=("workers", *groups)).reserve - plan(8).reserve == more * MIB

@@ -1,0 +1,53 @@
+"""Faults of a whole fleet, and who is told of them: by the real Prometheus and Alertmanager, to a webhook on this machine.
+
+They run against the hosts of ANSIBLE_INVENTORY, like tests/acceptance and with its fixtures. Alerts wait shorter here than by
+default, and Prometheus looks more often, so that a test takes minutes; the conditions are those of the role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.application import Application
+from acceptance.conftest import app, fleet, playbooks, pytest_itemcollected, pytest_report_header
+from acceptance.playbook import ALL, Playbooks
+from alerts.faults import Stage
+from alerts.sink import Sink, listening
+from hosts import Fleet
+
+__all__ = ["app", "fleet", "playbooks", "pytest_itemcollected", "pytest_report_header"]
+
+SCRAPE = "5s"
+SHORT = "10s"
+"""In place of minutes for which a condition must hold."""
+
+
+@pytest.fixture(scope="session")
+def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
+    """Where the fleet's Alertmanager tells."""
+    (monitor,) = fleet.groups["monitoring"]
+    with listening(str(fleet.variables(monitor)["testbed_subnet"])) as sink:
+        playbooks.run(
+            "site.yml",
+            "--tags=monitoring",
+            overrides={ALL: monitoring(playbooks, monitor, sink.url)},
+        )
+        yield sink
+
+
+def monitoring(playbooks: Playbooks, monitor: str, url: str) -> dict[str, object]:
+    """What differs from the inventory."""
+    return {
+        "monitoring_prometheus_scrape_interval": SCRAPE,
+        "monitoring_receivers": {"test": {"webhook": [{"url": url}]}},
+        "monitoring_routes": [
+            {"receiver": "test", "group_wait": "1s", "group_interval": "5s", "repeat_interval": "1h"}
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def stage(fleet: Fleet, app: Application) -> Stage:
+    return Stage(fleet, app)

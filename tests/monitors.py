@@ -1,0 +1,89 @@
+"""Prometheus and Alertmanager of a deployed fleet, asked from their own host: nobody else may reach them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from testinfra.host import Host
+
+from hosts import Fleet
+from infra.http import secret
+
+_ASK = """
+import json, sys, urllib.request
+url, asked = sys.argv[1], json.load(sys.stdin)
+body = None if asked["body"] is None else json.dumps(asked["body"]).encode()
+request = urllib.request.Request(url, data=body, headers=asked["headers"], method=asked["method"])
+print(urllib.request.urlopen(request, timeout=20).read().decode())
+"""
+"""Not every host has curl. What is secret comes by standard input, so it is in no process list."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """An HTTP API of a host, and the name and the password that it asks for."""
+
+    host: Host
+    url: str
+    credentials: str = field(default="", repr=False)
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """What it answers, as JSON; its own words when that is none."""
+        headers = {"Content-Type": "application/json"}
+        if self.credentials:
+            headers["Authorization"] = f"Basic {base64.b64encode(self.credentials.encode()).decode()}"
+        asked = shlex.quote(json.dumps({"headers": headers, "method": method, "body": body}))
+        command = f"printf '%s' {asked} | python3 -c {shlex.quote(_ASK)} {shlex.quote(self.url + path)}"
+        text = self.host.check_output(f"sh -c {shlex.quote(command)}")
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+
+class Prometheus(Api):
+    """Its HTTP API."""
+
+    def get(self, path: str) -> Any:
+        """The data of a path below /api/v1."""
+        return self.ask(f"/api/v1/{path}")["data"]
+
+    def samples(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series that an expression gives now."""
+        found = self.get(f"query?query={urllib.parse.quote(expression)}")["result"]
+        return [(each["metric"], float(each["value"][1])) for each in found]
+
+    def query(self, expression: str, label: str = "instance") -> dict[str, float]:
+        """Values by one label."""
+        return {labels[label]: value for labels, value in self.samples(expression)}
+
+
+def credentials(variables: Mapping[str, Any], user: str = "operator") -> str:
+    """`user:password` of Prometheus and Alertmanager; empty when they ask for none."""
+    if not variables.get("monitoring_web_auth", True):
+        return ""
+    return f"{user}:{secret(variables, f'monitoring-{user}')}"
+
+
+def prometheus_of(fleet: Fleet) -> Prometheus:
+    """The fleet's Prometheus."""
+    return Prometheus(*_place(fleet, "prometheus", 9090))
+
+
+def alertmanager_of(fleet: Fleet) -> Api:
+    """The fleet's Alertmanager."""
+    return Api(*_place(fleet, "alertmanager", 9093))
+
+
+def _place(fleet: Fleet, service: str, port: int) -> tuple[Host, str, str]:
+    (name,) = fleet.groups["monitoring"]
+    variables = fleet.variables(name)
+    address = variables.get(f"monitoring_{service}_address", "127.0.0.1")
+    port = variables.get(f"monitoring_{service}_port", port)
+    return fleet.host(name), f"http://{address}:{port}", credentials(variables)
