@@ -7,8 +7,10 @@ default, and Prometheus looks more often, so that a test takes minutes; the cond
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from acceptance.application import Application
 from acceptance.conftest import app, fleet, playbooks, pytest_itemcollected, pytest_report_header
@@ -18,6 +20,8 @@ from alerts.sink import Sink, listening
 from hosts import Fleet
 
 __all__ = ["app", "fleet", "playbooks", "pytest_itemcollected", "pytest_report_header"]
+
+ROLE = Path(__file__).resolve().parents[2] / "ansible" / "roles" / "monitoring"
 
 SCRAPE = "5s"
 SHORT = "10s"
@@ -32,15 +36,21 @@ def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
         playbooks.run(
             "site.yml",
             "--tags=monitoring",
-            overrides={ALL: monitoring(playbooks, monitor, sink.url)},
+            overrides={ALL: monitoring(sink.url)},
         )
         yield sink
 
 
-def monitoring(playbooks: Playbooks, monitor: str, url: str) -> dict[str, object]:
+def monitoring(url: str) -> dict[str, object]:
     """What differs from the inventory."""
+    defaults = yaml.safe_load((ROLE / "files" / "alerts.yml").read_text())
     return {
         "monitoring_prometheus_scrape_interval": SCRAPE,
+        "monitoring_alerts": {
+            name: {"for": SHORT}
+            for name, settings in defaults.items()
+            if settings["for"] not in ("0s", SHORT)
+        },
         "monitoring_receivers": {"test": {"webhook": [{"url": url}]}},
         "monitoring_routes": [
             {"receiver": "test", "group_wait": "1s", "group_interval": "5s", "repeat_interval": "1h"}

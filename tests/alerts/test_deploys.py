@@ -19,7 +19,7 @@ def test_a_run_that_restarts_every_pool_is_silent(playbooks: Playbooks, fleet: F
     began = time.time()
     playbooks.run(
         "site.yml",
-        overrides={ALL: {**monitoring(playbooks, monitor, sink.url), "celery_environment": environment}},
+        overrides={ALL: {**monitoring(sink.url), "celery_environment": environment}},
     )
     silences = [
         each

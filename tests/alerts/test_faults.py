@@ -86,7 +86,9 @@ def test_faults_are_told_and_end(
         for wanted in fault.raises:
             first = next(each.at for each in told if each.firing and wanted.is_told_by(each))
             last = max(each.at for each in told if not each.firing and wanted.is_told_by(each))
-            print(f"{fault.name}: {wanted} after {first - began:.0f} s, ended {last - mended:.0f} s after it was mended")
+            print(
+                f"{fault.name}: {wanted} after {first - began:.0f} s, ended {last - mended:.0f} s after it was mended"
+            )
             record_property(str(wanted), (round(first - began), round(last - mended)))
     assert not unexpected(told, faults), "only what follows is told"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shlex
@@ -12,6 +13,7 @@ import pytest
 from testinfra.host import Host
 
 from infra.http import addresses_of, entrance, get, secret
+from monitors import credentials
 
 pytestmark = pytest.mark.group("console")
 UNIT = "celery-console.service"
@@ -182,5 +184,7 @@ def test_alertmanager_has_the_alerts_of_prometheus(host: Host, variables: Mappin
     port = variables.get("monitoring_alertmanager_port", 9093)
     assert addresses_of(host, port) == {address}
     host.run_expect([0], "amtool check-config /etc/prometheus/alertmanager.yml")
-    _, body = get(host, f"http://{address}:{port}/api/v2/alerts", patience=60, until='"Watchdog"')
+    header = base64.b64encode(credentials(variables).encode()).decode()
+    headers = {"Authorization": f"Basic {header}"}
+    _, body = get(host, f"http://{address}:{port}/api/v2/alerts", headers, patience=60, until='"Watchdog"')
     assert "Watchdog" in [alert["labels"]["alertname"] for alert in json.loads(body)]
