@@ -54,6 +54,10 @@ contract: setup  ## facts about Celery and Redis that the fleet relies on, again
 molecule: setup images  ## a fleet from nothing to removed: make molecule SCENARIO=default
 	@molecule test --no-command-borders --scenario-name $(SCENARIO) </dev/null
 
+.PHONY: molecule-single molecule-django
+molecule-single molecule-django: molecule-%:
+	@$(MAKE) molecule SCENARIO=$*
+
 bench-converge: setup images  ## how long a converge takes, as a ratio to a plain shell script
 	@python tests/bench/converge.py
 
