@@ -7,7 +7,6 @@ import pytest
 
 from celery_fleet.console.alerts import active, alert_info, shown_silences, silence_info
 from celery_fleet.console.deadletters import token_of
-from celery_fleet.survey.taskmetrics import Metric, as_text, by_type, of_types, pending
 from celery_fleet.console.models.alerts import AlertList
 from celery_fleet.console.schedules import is_late
 from celery_fleet.console.schedules import token_of as token_of_schedule
@@ -15,6 +14,7 @@ from celery_fleet.store.deadletters import DeadLetter
 from celery_fleet.store.figures import NameFigures
 from celery_fleet.store.schedules import ScheduleEntry
 from celery_fleet.survey.backlog import Backlog
+from celery_fleet.survey.taskmetrics import Metric, as_text, by_type, of_types, pending
 
 NOW = 1_000_000.0
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
