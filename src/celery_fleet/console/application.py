@@ -40,6 +40,7 @@ _TAGS = [
     {"name": "alerts", "description": "Alerts of Alertmanager, and silences."},
     {"name": "audit", "description": "What operators did."},
     {"name": "overview", "description": "The whole fleet at a glance, also as a stream of events."},
+    {"name": "metrics", "description": "Dashboards of what Prometheus keeps, and deployments."},
     {"name": "service", "description": "The console itself."},
 ]
 

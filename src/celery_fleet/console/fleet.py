@@ -15,6 +15,7 @@ from celery_fleet.store.audit import Audit
 from celery_fleet.store.catalogue import Catalogue
 from celery_fleet.store.connection import broker_client, key_prefix, state_client
 from celery_fleet.store.deadletters import DeadLetters
+from celery_fleet.store.deploys import Deploys
 from celery_fleet.store.figures import Figures
 from celery_fleet.store.index import TaskIndex
 from celery_fleet.store.presence import Presences
@@ -71,6 +72,7 @@ class Fleet:
         self.presences = Presences(self.state, self.prefix)
         self.catalogue = Catalogue(self.state, self.prefix)
         self.schedules = Schedules(self.state, self.prefix)
+        self.deploys = Deploys(self.state, self.prefix)
 
     def parameters(self, task: str) -> tuple[str, ...]:
         """The names of a task's positional parameters, as far as workers have told."""

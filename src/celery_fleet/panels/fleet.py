@@ -17,10 +17,9 @@ from .model import (
     Section,
     Threshold,
 )
-from .parts import MISSING, quantile, stat
+from .parts import MISSING, ended, failed_share, quantile, stat
 
 _ENDS = (
-    ("received", "Received", BUSY),
     ("succeeded", "Succeeded", GOOD),
     ("failed", "Failed", BAD),
     ("retried", "Tried again", WARN),
@@ -51,8 +50,7 @@ FLEET = Dashboard(
                     "Failed",
                     "Failed of all tasks that ended in the time shown.",
                     SHARE,
-                    "sum(increase(celery_task_failed_total[$__range])) / "
-                    "(sum(increase(celery_task_failed_total[$__range])) + sum(increase(celery_task_succeeded_total[$__range])))",
+                    failed_share(window="$__range"),
                     Threshold(0.05, WARN),
                     Threshold(0.2, BAD),
                 ),
@@ -82,9 +80,9 @@ FLEET = Dashboard(
                     "Throughput",
                     "Tasks a second, by what became of them.",
                     RATE,
-                    tuple(
-                        Query(f"sum(rate(celery_task_{end}_total[$__rate_interval]))", word, tone)
-                        for end, word, tone in _ENDS
+                    (
+                        Query("sum(rate(celery_task_received_total[$__rate_interval]))", "Received", BUSY),
+                        *(Query(ended(how), word, tone) for how, word, tone in _ENDS),
                     ),
                 ),
                 Panel(
@@ -194,18 +192,26 @@ FLEET = Dashboard(
                     "Tasks that failed for good and wait for a decision, by queue. Dashed: how many are kept.",
                     COUNT,
                     (
-                        Query("sum by (queue_name) (celery_dead_letters)", "{{queue_name}}"),
+                        Query(
+                            "sum by (queue_name) (celery_dead_letters) or 0 * max by (queue_name) (celery_queue_length)",
+                            "{{queue_name}}",
+                        ),
                         Query("max(celery_dead_letters_limit)", "Kept at most", level=True),
                     ),
                 ),
                 Panel(
                     "unacked",
                     "Oldest message in hand",
-                    "Age of what workers hold and have not ended. Beyond the visibility timeout it is given to others.",
+                    "Age of what workers hold and have not ended. Stock delivery gives it to others after a while.",
                     SECONDS,
                     (
-                        Query("max(celery_unacked_oldest_age_seconds)", "Oldest", APART),
-                        Query("max(celery_visibility_timeout_seconds)", "Visibility timeout", level=True),
+                        Query("max(celery_unacked_oldest_age_seconds) or vector(0)", "Oldest", APART),
+                        Query(
+                            "max(celery_visibility_timeout_seconds)",
+                            "Visibility timeout",
+                            level=True,
+                            only="`celery_delivery: stock`",
+                        ),
                     ),
                     spread=True,
                 ),

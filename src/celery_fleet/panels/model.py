@@ -37,6 +37,8 @@ class Query:
     tone: str = ""
     level: bool = False
     """A target or a limit, drawn as a dashed line that the others are compared with."""
+    only: str = ""
+    """When it has data, if that is not always so."""
     unit: str = ""
     """Of a table's column, where it is another than the panel's."""
     words: tuple[tuple[float, str], ...] = ()

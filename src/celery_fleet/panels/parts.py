@@ -22,6 +22,31 @@ def quantiles(metric: str, word: str, matchers: str = "") -> tuple[Query, ...]:
     )
 
 
+def ended(how: str, matchers: str = "", by: str = "", window: str = "$__rate_interval") -> str:
+    """Tasks a second, with a 0 where there were none.
+
+    `how`: started, succeeded, failed, retried or revoked. Of sums that the rules keep: they have a 0 for every queue from the
+    beginning, so that the first failure of a kind is counted, too.
+    """
+    together = f"sum by ({by})" if by else "sum"
+    return f"{together} (rate(queue:celery_task_{how}:sum{{{matchers}}}[{window}]))"
+
+
+def failed_share(matchers: str = "", by: str = "", window: str = "$__rate_interval") -> str:
+    """Of all that ended, well or badly; of a queue that ends nothing there is none."""
+    failed, succeeded = (ended(how, matchers, by, window) for how in ("failed", "succeeded"))
+    return f"{failed} / ({failed} + {succeeded} > 0)"
+
+
+def burn(indicator: str, window: str, matchers: str) -> str:
+    """How quickly a queue spends its error budget; 1: it would be spent when the time that it is for is over."""
+    objective = f'celery_queue_slo_objective_ratio{{indicator="{indicator}", {matchers}}}'
+    return (
+        f"max by (queue_name) (queue:celery_{indicator}_bad:ratio{window}{{{matchers}}}) / on (queue_name) "
+        f"(1 - max by (queue_name) ({objective}))"
+    )
+
+
 def in_time(metric: str, indicator: str, window: str = "$__range", queue: str = "$queue") -> str:
     """The share of each queue's tasks that met its target, which has to be a bound of the histogram's buckets.
 

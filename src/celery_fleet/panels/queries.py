@@ -25,6 +25,7 @@ SCRAPE = 15
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _VARIABLE = re.compile(r"\$([a-z]\w*|__\w+)")
+_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _MATCHER = re.compile(r'=~"[^"]*\$(\w+)')
 
 BUILT_IN = ("__rate_interval", "__range")
@@ -88,6 +89,15 @@ def filled(expr: str, chosen: Mapping[str, Sequence[str]], seconds: int, step: i
     return _VARIABLE.sub(lambda found: known[found[1]], expr)
 
 
+def labelled(legend: str, labels: Mapping[str, str]) -> str:
+    """A legend with the values of its labels.
+
+    >>> labelled("{{pool}} on {{ host }}", {"pool": "cpu"})
+    'cpu on '
+    """
+    return _LABEL.sub(lambda found: labels.get(found[1], ""), legend)
+
+
 def variables_in(expr: str) -> set[str]:
     """Those that an expression has, without Grafana's own.
 
@@ -106,7 +116,7 @@ def expressions(dashboards: Sequence[Dashboard]) -> Iterator[tuple[str, str, str
         for panel in dashboard.panels:
             for place, query in enumerate(panel.queries):
                 expr = filled(query.expr, everything, 3600, 15)
-                yield f"{dashboard.name}/{panel.id}/{place}", expr, panel.empty_when_healthy
+                yield f"{dashboard.name}/{panel.id}/{place}", expr, query.only or panel.empty_when_healthy
 
 
 def safe(expr: str) -> bool:

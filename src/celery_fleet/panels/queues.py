@@ -18,7 +18,7 @@ from .model import (
     Threshold,
     Variable,
 )
-from .parts import in_time, quantile, quantiles
+from .parts import burn, ended, failed_share, in_time, quantile, quantiles
 
 _OF = 'queue_name=~"$queue"'
 _WAIT, _RUN = "celery_task_queue_wait_time", "celery_task_runtime"
@@ -28,9 +28,8 @@ def _rate(end: str, by: str) -> str:
     return f"sum by ({by}) (rate(celery_task_{end}_total{{{_OF}}}[$__rate_interval]))"
 
 
-def _increase(end: str) -> str:
-    return f"sum by (queue_name) (increase(celery_task_{end}_total{{{_OF}}}[$__range]))"
-
+_ENDED = f"({ended('succeeded', _OF, 'queue_name')} + {ended('failed', _OF, 'queue_name')})"
+_SPENT = "What was bad, as a multiple of what the objective allows. 1: the budget just lasts; 14: it is gone in two days."
 
 QUEUES = Dashboard(
     "queues",
@@ -59,10 +58,7 @@ QUEUES = Dashboard(
                             unit=SECONDS,
                         ),
                         Query(in_time(_RUN, "execution"), "Ran in time"),
-                        Query(
-                            f"{_increase('failed')} / ({_increase('failed')} + {_increase('succeeded')} > 0)",
-                            "Failed",
-                        ),
+                        Query(failed_share(_OF, "queue_name", "$__range"), "Failed"),
                         Query(f"max by (queue_name) (celery_queue_length{{{_OF}}})", "Waiting", unit=COUNT),
                         Query(
                             f"max by (queue_name) (celery_queue_oldest_message_age_seconds{{{_OF}}})",
@@ -74,6 +70,29 @@ QUEUES = Dashboard(
                     width=24,
                     labels=(("queue_name", "Queue"),),
                 ),
+            ),
+        ),
+        Section(
+            "Error budgets",
+            tuple(
+                Panel(
+                    f"budget-{indicator}",
+                    title,
+                    _SPENT,
+                    COUNT,
+                    (
+                        Query(burn(indicator, "1h", _OF), "{{queue_name}}, last hour"),
+                        Query(burn(indicator, "3d", _OF), "{{queue_name}}, last 3 days"),
+                    ),
+                    thresholds=(Threshold(1, WARN), Threshold(14.4, BAD)),
+                    empty_when_healthy="any task of a queue with a target",
+                    width=8,
+                )
+                for indicator, title in (
+                    ("queueing", "Late starts"),
+                    ("execution", "Long runs"),
+                    ("errors", "Failures"),
+                )
             ),
         ),
         Section(
@@ -122,8 +141,8 @@ QUEUES = Dashboard(
                     SECONDS,
                     (
                         Query(
-                            f"sum by (queue_name) (celery_queue_length{{{_OF}}}) / ({_rate('succeeded', 'queue_name')} + "
-                            f"{_rate('failed', 'queue_name')} > 0)",
+                            f"sum by (queue_name) (celery_queue_length{{{_OF}}}) / ({_ENDED} > 0) "
+                            f"or 0 * (sum by (queue_name) (celery_queue_length{{{_OF}}}) == 0)",
                             "{{queue_name}}",
                         ),
                     ),
@@ -222,14 +241,9 @@ QUEUES = Dashboard(
                             "Received",
                             BUSY,
                         ),
-                        Query(
-                            f"sum(rate(celery_task_succeeded_total{{{_OF}}}[$__rate_interval]))",
-                            "Succeeded",
-                            GOOD,
-                        ),
-                        Query(
-                            f"sum(rate(celery_task_failed_total{{{_OF}}}[$__rate_interval]))", "Failed", BAD
-                        ),
+                        Query(ended("succeeded", _OF), "Succeeded", GOOD),
+                        Query(ended("failed", _OF), "Failed", BAD),
+                        Query(ended("retried", _OF), "Tried again", WARN),
                     ),
                 ),
                 Panel(
@@ -237,23 +251,17 @@ QUEUES = Dashboard(
                     "Done by queue",
                     "Tasks a second that succeeded.",
                     RATE,
-                    (Query(_rate("succeeded", "queue_name"), "{{queue_name}}"),),
+                    (Query(ended("succeeded", _OF, "queue_name"), "{{queue_name}}"),),
                 ),
                 Panel(
                     "failed-share",
                     "Failed of those that ended",
                     "By queue.",
                     SHARE,
-                    (
-                        Query(
-                            f"{_rate('failed', 'queue_name')} / ({_rate('failed', 'queue_name')} + "
-                            f"{_rate('succeeded', 'queue_name')} > 0)",
-                            "{{queue_name}}",
-                        ),
-                    ),
+                    (Query(failed_share(_OF, "queue_name"), "{{queue_name}}"),),
                     thresholds=(Threshold(0.05, WARN), Threshold(0.2, BAD)),
                     top=1.0,
-                    empty_when_healthy="a task that fails for good",
+                    empty_when_healthy="any task that ends",
                 ),
                 Panel(
                     "retries",

@@ -215,13 +215,19 @@ WORKERS = Dashboard(
                 Panel(
                     "unacked-age",
                     "Oldest message in hand",
-                    "Beyond the visibility timeout a message is given to another worker.",
+                    "For how long a worker has held it. Stock delivery gives it to another one after a while.",
                     SECONDS,
                     (
                         Query(f"celery_unacked_oldest_age_seconds{{{_TASKS}}}", "{{worker}}"),
-                        Query("max(celery_visibility_timeout_seconds)", "Visibility timeout", level=True),
+                        Query(
+                            "max(celery_visibility_timeout_seconds)",
+                            "Visibility timeout",
+                            level=True,
+                            only="`celery_delivery: stock`",
+                        ),
                     ),
                     spread=True,
+                    empty_when_healthy="any task that runs, or waits in a worker",
                 ),
             ),
         ),

@@ -3,6 +3,7 @@
 from . import (
     alerts,
     audit,
+    dashboards,
     dead_letters,
     figures,
     flows,
@@ -27,6 +28,7 @@ modules = [
     alerts,
     audit,
     live,
+    dashboards,
     metrics,
     health,
 ]

@@ -33,6 +33,7 @@ NAV = (
     ("tasks", "Tasks", "/ui/tasks", "list", "counts.running", "", "t"),
     ("dead-letters", "Dead letters", "/ui/dead-letters", "skull", "counts.dead", "bad", "d"),
     ("schedules", "Schedules", "/ui/schedules", "clock", "counts.schedules_late", "warn", "s"),
+    ("metrics", "Metrics", "/ui/metrics", "chart", "", "", "m"),
     ("alerts", "Alerts", "/ui/alerts", "bell", "counts.alerts", "bad", "a"),
     ("audit", "Audit", "/ui/audit", "book", "", "", "u"),
 )

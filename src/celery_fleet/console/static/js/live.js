@@ -33,6 +33,14 @@ export const formats = {
     if (value < 0.01) return "<0.01";
     return value < 1 ? value.toFixed(2) : value < 10 ? value.toFixed(1) : formats.number(value);
   },
+  bytes(value) {
+    for (const unit of ["B", "KB", "MB", "GB"]) {
+      if (value < 1000 || unit === "GB") {
+        return `${value < 10 && unit !== "B" ? value.toFixed(1).replace(/\.0$/, "") : value.toFixed(0)}${SPACE}${unit}`;
+      }
+      value /= 1024;
+    }
+  },
   percent(share) {
     const value = share * 100;
     return `${value > 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)}%`;
