@@ -40,6 +40,16 @@ def always(settings: Settings, topology: Topology) -> Iterator[Metric]:
             if (target := settings.target(queue, indicator)) is not None
         ],
     )
+    yield Metric(
+        "celery_queue_slo_objective_ratio",
+        GAUGE,
+        "Which part of the tasks should meet the target, or (errors) not fail.",
+        [
+            ("", {"queue_name": queue.name, "indicator": indicator}, round(share / 100, 6))
+            for queue in queues
+            for indicator, share in sorted(settings.objectives.get(queue.name, {}).items())
+        ],
+    )
     yield one(
         "celery_dead_letters_limit", GAUGE, "How many dead letters are kept.", topology.dead_letter_limit
     )

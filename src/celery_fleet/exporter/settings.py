@@ -40,6 +40,8 @@ class Settings:
     """CELERY_EXPORTER_EXPECTED: a JSON file, [{"worker": ..., "pool": ..., "hostname": ...}, ...]."""
     targets: Targets = field(default_factory=dict)
     """CELERY_EXPORTER_SLOS: a JSON file, {queue: {"queueing": seconds or null, "execution": ...}}."""
+    objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """In the same file, {queue: {"objectives": {"queueing": percent, ...}}}: which part of the tasks should meet it."""
 
     def target(self, queue: QueueSettings, indicator: str) -> float | None:
         """Seconds; what no file says follows from the urgency of the queue."""
@@ -56,13 +58,15 @@ class Settings:
             if not host or not number.isdigit() or not 0 <= int(number) < 65536:
                 raise ValueError(f"CELERY_EXPORTER_LISTEN={listen}: write an address as 127.0.0.1:9808")
             host, port = host.strip("[]"), int(number)
+        told = _json(variables, "CELERY_EXPORTER_SLOS", {})
         return cls(
             environment=Environment.read(variables),
             variables=dict(variables),
             host=host,
             port=port,
             expected=_expected(_json(variables, "CELERY_EXPORTER_EXPECTED", [])),
-            targets=_targets(_json(variables, "CELERY_EXPORTER_SLOS", {})),
+            targets=_targets(told),
+            objectives=_objectives(told),
         )
 
 
@@ -99,3 +103,13 @@ def _targets(told: Any) -> Targets:
         raise ValueError(
             f"CELERY_EXPORTER_SLOS: it must name seconds, or null, by queue and indicator ({error})"
         ) from None
+
+
+def _objectives(told: Any) -> Mapping[str, Mapping[str, float]]:
+    try:
+        return {
+            str(queue): {str(name): float(share) for name, share in target.get("objectives", {}).items()}
+            for queue, target in told.items()
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"CELERY_EXPORTER_SLOS: objectives are percentages by indicator ({error})") from None

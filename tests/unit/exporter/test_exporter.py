@@ -148,13 +148,21 @@ def test_when_a_message_was_due(since: bytes, eta: bytes, due: float | None) -> 
 
 def test_targets_follow_from_urgency_unless_the_file_says_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "slos.json"
-    file.write_text(json.dumps({"bulk": {"queueing": 60, "execution": None}}))
+    file.write_text(
+        json.dumps(
+            {"bulk": {"queueing": 60, "execution": None, "objectives": {"queueing": 99.9, "errors": 95}}}
+        )
+    )
     settings = Settings.read({"CELERY_EXPORTER_SLOS": str(file)})
     targets = as_text(families.always(settings, TOPOLOGY)).splitlines()
     assert [line for line in targets if line.startswith("celery_queue_slo_target_seconds")] == [
         'celery_queue_slo_target_seconds{queue_name="celery",urgency="urgent",indicator="queueing"} 10',
         'celery_queue_slo_target_seconds{queue_name="celery",urgency="urgent",indicator="execution"} 10',
         'celery_queue_slo_target_seconds{queue_name="bulk",urgency="bulk",indicator="queueing"} 60',
+    ]
+    assert [line for line in targets if line.startswith("celery_queue_slo_objective_ratio")] == [
+        'celery_queue_slo_objective_ratio{queue_name="bulk",indicator="errors"} 0.95',
+        'celery_queue_slo_objective_ratio{queue_name="bulk",indicator="queueing"} 0.999',
     ]
 
 
