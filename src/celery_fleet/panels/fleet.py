@@ -165,6 +165,7 @@ FLEET = Dashboard(
                     ),
                     TABLE,
                     empty_when_healthy="any alert of severity page or ticket",
+                    width=24,
                     labels=(
                         ("alertname", "Alert"),
                         ("severity", "Severity"),
