@@ -118,7 +118,7 @@ def files() -> dict[str, str]:
 
 
 def _test(files: list[str], cases: list[Case]) -> str:
-    groups = [
+    order = [
         "sums",
         "short",
         "long",
