@@ -113,16 +113,21 @@ class Stage:
         )
 
     def full_disk(self, host: str) -> Fault:
-        """A file system of its own, so that nothing else on this machine is short of room."""
+        """A file system of its own, so that nothing else on this machine is short of room.
+
+        In a container a new mount is not seen by services that have mounts of their own: the exporter starts anew.
+        """
         place, image = "/srv/full", "/var/tmp/full.img"
+        again = "systemctl restart prometheus-node-exporter"
         return Fault(
             f"a full disk on {host}",
             lambda: self.run(
                 host,
                 f"mkdir -p {place} && truncate -s 64M {image} && mkfs.ext4 -q -F {image} && mount -o loop {image} {place}"
-                f" && dd if=/dev/zero of={place}/filling bs=1M count=61 status=none; df {place} | grep -q '9[5-9]%\\|100%'",
+                f" && dd if=/dev/zero of={place}/filling bs=1M count=61 status=none; df {place} | grep -q '9[5-9]%\\|100%'"
+                f" && {again}",
             ),
-            lambda: self.run(host, f"umount {place} && rm -rf {place} {image}"),
+            lambda: self.run(host, f"umount {place} && rm -rf {place} {image} && {again}"),
             (alert("DiskFull", instance=host, mountpoint=place),),
             (alert("DiskFillingUp", instance=host),),
         )

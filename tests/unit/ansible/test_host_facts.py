@@ -21,8 +21,15 @@ def test_means_what_ansible_means() -> None:
     ).stdout
     theirs = json.loads(answer)["ansible_facts"]
     ours = run("host_facts")["ansible_facts"]
-    same = set(ours) - {"packages_installed", "users", "python_version"}
+    same = set(ours) - {"packages_installed", "users", "python_version", "disk_total_mb"}
     assert {name: ours[name] for name in same} == {name: theirs[f"ansible_{name}"] for name in same}
+
+
+def test_the_disk_is_that_of_the_data() -> None:
+    shown = subprocess.run(
+        ["df", "--block-size=1M", "--output=size", "/var/lib"], capture_output=True, text=True, check=True
+    ).stdout
+    assert abs(run("host_facts")["ansible_facts"]["disk_total_mb"] - int(shown.split()[1])) <= 1
 
 
 def test_packages_and_users_are_those_of_the_system() -> None:
