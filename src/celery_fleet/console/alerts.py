@@ -113,6 +113,8 @@ def alert_info(alert: Mapping[str, Any]) -> AlertInfo:
         state=status["state"],
         summary=annotations.get("summary", ""),
         description=annotations.get("description") or annotations.get("message") or "",
+        impact=annotations.get("impact", ""),
+        command=annotations.get("command", ""),
         runbook_url=_link(annotations.get("runbook_url")),
         dashboard_url=_link(annotations.get("dashboard_url")),
         labels=labels,

@@ -19,7 +19,8 @@ from .model import (
     Variable,
 )
 
-_OF = 'instance=~"$instance"'
+_ANY = 'instance=~"$instance"'
+_OF = f'job="node", {_ANY}'  # tasks of the app may watch the same exporter, by another job
 _DISKS = f'{_OF}, fstype!~"tmpfs|ramfs|devtmpfs|overlay|squashfs|nsfs|iso9660"'
 _LINKS = f'{_OF}, device!~"lo|veth.*|docker.*|br-.*"'
 _BLOCK = f'{_OF}, device!~"(loop|ram|sr|dm-).*"'
@@ -156,7 +157,7 @@ HOSTS = Dashboard(
                     "Answers a ping",
                     "1: yes.",
                     COUNT,
-                    (Query(f'min by (instance) (probe_success{{job="ping", {_OF}}})', "{{instance}}"),),
+                    (Query(f'min by (instance) (probe_success{{job="ping", {_ANY}}})', "{{instance}}"),),
                     thresholds=(Threshold(1, BAD),),
                     below=True,
                     top=1.0,
@@ -166,7 +167,7 @@ HOSTS = Dashboard(
                     "Exporters that do not answer",
                     "By job and host.",
                     COUNT,
-                    (Query(f'up{{{_OF}, job!="app"}} == 0', "{{job}} on {{instance}}", BAD),),
+                    (Query(f'up{{{_ANY}, job!="app"}} == 0', "{{job}} on {{instance}}", BAD),),
                     empty_when_healthy="an exporter that is stopped, or a host that is away",
                 ),
                 Panel(
@@ -228,14 +229,14 @@ HOSTS = Dashboard(
                     "Series in Prometheus",
                     "In its memory.",
                     COUNT,
-                    (Query("prometheus_tsdb_head_series", "Series", BUSY),),
+                    (Query("sum(prometheus_tsdb_head_series)", "Series", BUSY),),
                 ),
                 Panel(
                     "storage",
                     "Disk of Prometheus",
                     "Blocks of old samples; the oldest go when there is no more room for them.",
                     BYTES,
-                    (Query("prometheus_tsdb_storage_blocks_bytes", "Blocks", BUSY),),
+                    (Query("sum(prometheus_tsdb_storage_blocks_bytes)", "Blocks", BUSY),),
                 ),
                 Panel(
                     "samples",
@@ -244,7 +245,7 @@ HOSTS = Dashboard(
                     RATE,
                     (
                         Query(
-                            "rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval])",
+                            "sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))",
                             "Samples",
                             GOOD,
                         ),
@@ -267,5 +268,5 @@ HOSTS = Dashboard(
             ),
         ),
     ),
-    (Variable("instance", "Host", "node_uname_info", "instance"),),
+    (Variable("instance", "Host", 'node_uname_info{job="node"}', "instance"),),
 )

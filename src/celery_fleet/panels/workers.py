@@ -192,7 +192,8 @@ WORKERS = Dashboard(
                     COUNT,
                     (
                         Query(
-                            'sum by (instance, name) (increase(node_systemd_service_restart_total{name=~"celery-.+"}[1h])) > 0',
+                            "sum by (instance, name) (increase(node_systemd_service_restart_total"
+                            '{job="node", name=~"celery-.+"}[1h])) > 0',
                             "{{name}} on {{instance}}",
                         ),
                     ),

@@ -16,6 +16,8 @@ class AlertInfo(Model):
     state: str = Field(description="active, suppressed or unprocessed")
     summary: str
     description: str
+    impact: str = Field(description="what users notice of it")
+    command: str = Field(description="the first to run; empty: none is known")
     runbook_url: str | None
     dashboard_url: str | None
     labels: dict[str, str]

@@ -25,7 +25,12 @@ DURATIONS = ((3600, "1 hour"), (4 * 3600, "4 hours"), (86_400, "1 day"), (7 * 86
 """How long a silence may be, as the form offers it: seconds, and what it says."""
 
 _TONES = {"critical": "bad", "page": "bad", "error": "bad", "warning": "warn", "ticket": "warn"}
-_WORDS = {"none": "For information", "info": "For information"}
+_WORDS = {
+    "page": "Somebody is needed now",
+    "ticket": "To be looked at soon",
+    "none": "For information",
+    "info": "For information",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def alerts(request: Request, _actor: Viewer, fleet: FleetOf) -> Response:
         found=found,
         groups=grouped(found.alerts),
         durations=DURATIONS,
+        told=told,
         configured=bool(fleet.settings.alertmanager_url),
     )
 
@@ -75,6 +81,18 @@ def expire(request: Request, actor: Operator, fleet: FleetOf, silence_id: str) -
     except Problem as problem:
         return redirect(request, PATH, sentence(problem.detail), "warn")
     return redirect(request, PATH, sentence(done.message))
+
+
+def told(command: str) -> tuple[str, str]:
+    """A command to run, and where or why, which follows it as a comment.
+
+    >>> told("sudo fleet queues  # on a host with workers")
+    ('sudo fleet queues', 'on a host with workers')
+    >>> told("amtool alert")
+    ('amtool alert', '')
+    """
+    run, _, where = command.partition("  # ")
+    return run.strip(), where.strip()
 
 
 def grouped(alerts: Iterable[AlertInfo]) -> list[Group]:

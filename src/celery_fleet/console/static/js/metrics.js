@@ -16,17 +16,19 @@ const section = document.querySelector("[data-panels]");
 
 // --- how values are written -----------------------------------------------------------------------------------------------------------
 
-const count = (value) => (Math.abs(value) < 10 && value % 1 ? value.toFixed(2).replace(/0$/, "") : formats.short(value));
+const short = (value) => String(Number(Math.abs(value) < 1 ? value.toPrecision(2) : value.toFixed(2)));
+const count = (value) => (Math.abs(value) < 10 && value % 1 ? short(value) : formats.short(value));
+const seconds = (value) => (value > 0 && value < 0.001 ? `${short(value * 1e6)}\u00a0µs` : formats.duration(value));
 const signed = (write) => (value) => (value < 0 ? `-${write(-value)}` : write(value));
 const UNITS = {
-  seconds: signed(formats.duration),
+  seconds: signed(seconds),
   bytes: signed(formats.bytes),
   share: formats.percent,
   count,
   "a second": (value) => `${formats.rate(value)}/s`,
   "bytes a second": (value) => `${formats.bytes(value)}/s`,
 };
-const LEAST = { seconds: 0.001, bytes: 1024, share: 0.01, "a second": 0.01, "bytes a second": 1024 };
+const LEAST = { seconds: 0.0001, bytes: 1024, share: 0.01, "a second": 0.01, "bytes a second": 1024 };
 const BINARY = Array.from({ length: 45 }, (_none, power) => 2 ** power);
 const TONES = { good: "--good", warn: "--warn", bad: "--bad", busy: "--busy", apart: "--apart" };
 

@@ -1,7 +1,7 @@
 // How one chart is drawn: lines, levels, deployments, its legend and the table behind it. `charts.js` and `metrics.js`
 // say what is in it.
 //
-// A card has `data-chart`, an h2, and elements of the classes chart-plot, legend and chart-table. Its content:
+// A card has `data-chart`, a heading, and elements of the classes chart-plot, legend and chart-table. Its content:
 //   format   how values are written
 //   lines    [{label, values, colour, dash?, fill?, level?}]; a level is a target or a limit
 //   spread?  milliseconds and hours can be told apart
@@ -248,7 +248,7 @@ export function draw(card, content, at) {
   charts.get(card).wide = at.length > 1 && at.at(-1) - at[0] > 43_200;
   showValues(card, null);
   const summary = content.lines.filter((line) => !line.level).map((line) => `${line.label} ${written2(content, lastOf(line.values))}`);
-  const title = card.querySelector("h2").textContent;
+  const title = card.querySelector("h2, h3").textContent;
   place.setAttribute("aria-label", nothing ? `${title}: ${silence}` : `${title}, latest: ${summary.join(", ")}`);
   const table = card.querySelector(".chart-table");
   if (!table.hidden) tabulate(card);
