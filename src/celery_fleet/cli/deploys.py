@@ -32,7 +32,13 @@ def deploys() -> None:
 @json_option
 @with_session
 def list_(session: Session, limit: int, as_json: bool) -> int:
-    """The last deployments, newest first."""
+    """The last deployments, newest first.
+
+    \b
+    Examples:
+      fleet deploys --limit 3
+      fleet deploys --json | jq -r '.deploys[0].release'
+    """
     found = _store(session).list(limit)
     if as_json:
         print_json({"deploys": [asdict(each) for each in found]})
@@ -65,7 +71,13 @@ def list_(session: Session, limit: int, as_json: bool) -> int:
 def note(
     session: Session, release: str, *, hosts: tuple[str, ...], by: str, rollback: bool, as_json: bool
 ) -> int:
-    """Note that a release was deployed."""
+    """Note that a release was deployed.
+
+    \b
+    Examples:
+      fleet deploys note 3f0c2a1b9d4e --host worker1 --host worker2
+      fleet deploys note 9c3e1d5f7a60 --rollback
+    """
     found = _store(session).note(release, by or actor(), hosts, rollback)
     if as_json:
         print_json(asdict(found))

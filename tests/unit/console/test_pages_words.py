@@ -7,7 +7,7 @@ import pytest
 
 from celery_fleet.console.models.alerts import AlertInfo
 from celery_fleet.console.models.dead_letters import BulkResult, DeadLetterFilter
-from celery_fleet.console.pages.alerts import grouped
+from celery_fleet.console.pages.alerts import grouped, told
 from celery_fleet.console.pages.audit import subject_page
 from celery_fleet.console.pages.dead_letters import _inside, outcome
 from celery_fleet.console.pages.letter_filters import read
@@ -24,6 +24,8 @@ def alert(name: str, severity: str, *silenced_by: str) -> AlertInfo:
         state="suppressed" if silenced_by else "active",
         summary="",
         description="",
+        impact="",
+        command="",
         runbook_url=None,
         dashboard_url=None,
         labels={},
@@ -68,14 +70,33 @@ def test_forms_lead_nowhere_else(back: str) -> None:
 
 def test_alerts_by_severity_and_the_silenced_ones_apart() -> None:
     found = grouped(
-        [alert("a", "critical"), alert("b", "critical", "s1"), alert("c", "warning"), alert("d", "")]
+        [
+            alert("a", "critical"),
+            alert("p", "page"),
+            alert("b", "critical", "s1"),
+            alert("c", "warning"),
+            alert("t", "ticket"),
+            alert("w", "none"),
+            alert("d", ""),
+        ]
     )
     assert [(group.title, group.tone, [each.name for each in group.alerts]) for group in found] == [
         ("Critical", "bad", ["a"]),
+        ("Somebody is needed now", "bad", ["p"]),
         ("Warning", "warn", ["c"]),
+        ("To be looked at soon", "warn", ["t"]),
+        ("For information", "idle", ["w"]),
         ("Other", "idle", ["d"]),
         ("Silenced", "apart", ["b"]),
     ]
+
+
+def test_what_follows_a_command_is_not_copied_with_it() -> None:
+    assert told("sudo fleet queues; sudo fleet workers  # on a host") == (
+        "sudo fleet queues; sudo fleet workers",
+        "on a host",
+    )
+    assert told("amtool alert # all") == ("amtool alert # all", "")
 
 
 @pytest.mark.parametrize(
