@@ -1,4 +1,4 @@
-"""A fleet and its console on this machine, without containers: Redis, two workers, Beat, a console, seeded data.
+"""A fleet and its console on this machine, without containers: Redis, two workers, Beat, the exporter, Prometheus, a console.
 
     python tests/browser/local.py                          # says where the console is and with which keys; ^C ends it
     python tests/browser/local.py --tasks 100000 --dead 2000
@@ -15,6 +15,7 @@ import os
 import queue
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -27,7 +28,15 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from bench.seed import Amounts, seed  # noqa: E402
 from consoles import Console, ConsoleProcess, reference_variables  # noqa: E402
-from integration.support import PASSWORD, RedisServer, Service, Services, free_port  # noqa: E402
+from integration.support import (  # noqa: E402
+    DIES_WITH_US,
+    PASSWORD,
+    RedisServer,
+    Service,
+    Services,
+    free_port,
+)
+from prometheus import PrometheusServer  # noqa: E402
 
 APP = "taskapp.app:app"
 POOLS: Mapping[str, tuple[str, str, int]] = {
@@ -50,6 +59,8 @@ class LocalFleet:
         self.services = Services(self.server, directory)
         self.workers: dict[str, Service] = {}
         self.process: ConsoleProcess | None = None
+        self.exporter: subprocess.Popen[bytes] | None = None
+        self.prometheus: PrometheusServer | None = None
 
     def start(self, patient: bool = False) -> Console:
         """patient: also when the console does not start."""
@@ -65,7 +76,10 @@ class LocalFleet:
         starting += self.workers.values()
         for service in starting:
             service.wait_ready()
-        settings = {"CONSOLE_RATE": "1000"}  # one browser that is quicker than people are
+        settings = {
+            "CONSOLE_RATE": "1000",  # one browser that is quicker than people are
+            "CONSOLE_PROMETHEUS_URL": self._watch(environment),
+        }
         self.process = ConsoleProcess(self._directory / "console", environment, settings=settings)
         try:
             return self.process.start()
@@ -74,6 +88,21 @@ class LocalFleet:
                 raise
             print(error, flush=True)
             return self.process.console
+
+    def _watch(self, environment: Mapping[str, str]) -> str:
+        """Where the Prometheus is that watches this fleet."""
+        address = f"127.0.0.1:{free_port()}"
+        with (self._directory / "exporter.log").open("ab") as log:
+            self.exporter = subprocess.Popen(
+                [*DIES_WITH_US, sys.executable, "-m", "celery_fleet.exporter"],
+                env={"PATH": os.environ["PATH"], **environment, "CELERY_EXPORTER_LISTEN": address},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        targets = {"celery": (address, "here")}
+        self.prometheus = PrometheusServer(self._directory / "prometheus", targets).start()
+        return self.prometheus.url
 
     def restart_console(self) -> None:
         """With the code as it is now."""
@@ -91,6 +120,11 @@ class LocalFleet:
     def stop(self) -> None:
         if self.process:
             self.process.stop()
+        if self.prometheus:
+            self.prometheus.stop()
+        if self.exporter:
+            self.exporter.terminate()
+            self.exporter.wait()
         self.services.close()
         self.server.stop()
 

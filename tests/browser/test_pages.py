@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from browser.conftest import OpenDesk
+from browser.desk import Desk
 from consoles import Console
 
 PAGES = {
@@ -25,6 +26,11 @@ PAGES = {
     "dead-letter": ("/ui/dead-letters/{bad}", "taskapp.diagnostics.fail"),
     "dead-letters-preview": ("/ui/dead-letters/preview?scope=all&action=retry&text=for the pages", ".+"),
     "schedules": ("/ui/schedules", "Schedules"),
+    "metrics-fleet": ("/ui/metrics/fleet?range=15m", "Metrics"),
+    "metrics-queues": ("/ui/metrics/queues?range=15m", "Metrics"),
+    "metrics-workers": ("/ui/metrics/workers?range=15m", "Metrics"),
+    "metrics-redis": ("/ui/metrics/redis?range=15m", "Metrics"),
+    "metrics-hosts": ("/ui/metrics/hosts?range=15m", "Metrics"),
     "alerts": ("/ui/alerts", "Alerts"),
     "audit": ("/ui/audit", "Audit"),
 }
@@ -39,6 +45,13 @@ UNKNOWN = {
 }
 
 
+def drawn(at_desk: Desk) -> None:
+    """Its charts are."""
+    if at_desk.page.locator("[data-panels]").count():
+        expect(at_desk.page.locator("[data-panels][data-read]")).to_be_attached(timeout=30_000)
+    at_desk.page.wait_for_timeout(400)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page(name: str, desk: OpenDesk, work: dict[str, str]) -> None:
     path, heading = (text.format(**work) if "{" in text else text for text in PAGES[name])
@@ -49,14 +62,14 @@ def test_page(name: str, desk: OpenDesk, work: dict[str, str]) -> None:
         expect(at_desk.page.get_by_role("heading", level=1)).to_have_text(
             re.compile(heading if heading == r".+" else re.escape(heading))
         )
-        at_desk.page.wait_for_timeout(400)  # charts are drawn
+        drawn(at_desk)
         rules = () if scheme == "light" else ("color-contrast", "link-in-text-block")  # what colours decide
         problems += [f"{scheme}: {each}" for each in at_desk.violations(*rules)]
         at_desk.shot(f"{name}-{scheme}")
         assert at_desk.overflow() <= 0
     on_phone = desk(width=375, height=740)
     on_phone.open(path)
-    on_phone.page.wait_for_timeout(400)
+    drawn(on_phone)
     on_phone.shot(f"{name}-phone")
     problems += [f"phone: {each}" for each in on_phone.violations("target-size", "color-contrast")]
     if (wider := on_phone.overflow()) > 0:
@@ -126,7 +139,7 @@ def test_the_theme_is_switched_and_remembered(desk: OpenDesk) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["overview", "queues", "workers", "tasks", "dead-letters", "schedules", "audit"]
+    "name", ["overview", "queues", "workers", "tasks", "dead-letters", "schedules", "metrics-queues", "audit"]
 )
 def test_without_scripts(name: str, desk: OpenDesk, work: dict[str, str]) -> None:
     plain = desk(scripts=False)
