@@ -613,3 +613,105 @@ case("", "an idle fleet", {
           or "tasks_active" in key or "ratio" in key else value)
     for key, value in WELL.items()
 }, {5: [], 20: [], 55: []})  # fmt: skip
+
+# --- near the bounds: a setting that is four times as much, or a quarter, fails one of these
+# Two looks are not two minutes.
+case("TargetDown", "a blink", {'up{job="redis",instance="redis1"}': "1 0 0 1 1"}, {2: []})
+case("DiskFull", "a blink", disk("50 4 4 50 50"), {2: []})
+case("ProbeFailed", "a blink", {PROBE: "1 0 0 1 1"}, {2: []})
+case("QueueLatencyHigh", "a blink", queue(AGE, "0 40 40 0 0"), {2: []})
+case(
+    "ExporterBlind", "a blink", redis("up", "1x4") | {"celery_exporter_redis_up": "1 0 0 1 1"}, {2: [], 4: []}
+)
+case("DiskFillingUp", "within two days", disk("390-0.2x120", "1000x120"), {110: []})
+
+for alert, metric in (("QueueLatencyBurn", "queue_wait_time"), ("TaskExecutionBurn", "runtime")):
+    case(alert, "12 of 12 are late", histogram(metric, "0x5 12x40", "0x45"), {5: [], 8: both(**EMAIL)})
+case("TaskErrorBudgetBurn", "12 of 12 fail", ended("0x5 12x40", "0x45"), {5: [], 8: both(**EMAIL)})
+
+WAITS = {**stuck("7x20", "0x20"), **queue(AGE, "290x20")}
+case("QueueStuck", "waits, but not yet for long", WAITS, {12: []})
+case("QueueStuck", "one begins every four minutes", stuck("0x3 1x3 2x3 3x3", "0x20"), {7: [], 11: []})
+case(
+    "QueueStuck",
+    "the last one began five minutes ago",
+    stuck("0x2 5x20", "0x20"),
+    {7: [], 11: [at("page", **EMAIL)]},
+)
+case("QueueStuck", "one look too early", stuck("7x20", "0x20"), {3: []})
+
+LATER = [at("ticket", queue_name="celery")]
+case("BacklogGrowing", "50 minutes of work", backlog("3000+1x60", "0+60x60"), {50: []})
+case("BacklogGrowing", "100 minutes of work", backlog("6000+10x60", "0+60x60"), {30: LATER})
+case("BacklogGrowing", "a hundred", backlog("100+1x60", "0+1x60"), {30: LATER})
+case("BacklogGrowing", "less than fifty", backlog("20+0.5x60", "0+0.2x60"), {50: []})
+case(
+    "BacklogGrowing",
+    "has grown for a while",
+    backlog("6000-100x50 1000+20x40", "0+1x95"),
+    {45: [], 88: LATER},
+)
+case("BacklogGrowing", "shrinks, but for a moment", backlog("6000-100x50 1000+20x20", "0+1x75"), {68: []})
+case("BacklogGrowing", "not yet for ten minutes", backlog("0x20 100+100x40", "0+1x65"), {27: []})
+
+case("TaskFailureRateHigh", "one of six", ended("0+1x12 12x20", "0+5x40"), {12: [at("ticket")]})
+case(
+    "TaskFailureRateHigh",
+    "six minutes ago",
+    ended("0x5 10 20x20", "0+2x40"),
+    {12: [at("page"), at("ticket")]},
+)
+case("TaskFailureRateHigh", "one look too early", ended("0x5 20x20", "0+2x40"), {6: []})
+
+
+def running(seconds: str, share: str) -> dict[str, str]:
+    return worker("oldest_task_age_seconds", seconds) | worker("task_limit_used_ratio", share)
+
+
+FIRST = [at("ticket", **DEFAULT)]
+case("TaskRunningLong", "470 s", running("470x9", "0.97x9"), {8: []})
+case("TaskRunningLong", "500 s of 633", running("500x9", "0.79x9"), {8: []})
+case("TaskRunningLong", "560 s", running("560x9", "0.97x9"), {8: FIRST})
+case("TaskRunningLong", "580 s of 617", running("580x9", "0.94x9"), {8: FIRST})
+
+case(
+    "RetryStorm", "one of four", task("retried_total", "0+10x30") | task("started_total", "0+40x30"), {20: []}
+)
+case(
+    "RetryStorm",
+    "all, and soon over",
+    task("retried_total", "0x5 60x30") | task("started_total", "0x5 60x3 90+60x30"),
+    {9: [], 20: []},
+)
+case(
+    "DeadLettersGrowing",
+    "one every five minutes",
+    {DEAD: "0x4 1x4 2x4 3x4 4x4 5x4 6x4 7x4 8x4 9x4 10x4 11x4 12x4 13x4 14x4"},
+    {20: [], 70: [at("ticket", **EMAIL)]},
+)
+
+case("GhostWorker", "nothing waits for long", ghost("7x40", "0x40") | queue(AGE, "110x40"), {20: []})
+case("GhostWorker", "took one seven minutes ago", ghost("0x5 1x6 2x6 3x6 4x6", "0x40"), {20: [], 25: []})
+case("GhostWorker", "took one twenty minutes ago", ghost("0x5 1x40", "0x40"), {25: [at("page", **DEFAULT)]})
+
+case("BeatStalled", "silent for a minute", beat("-60+60x20"), {5: [at("page", instance="monitor1")]})
+case("BeatStalled", "spoke 20 seconds ago", beat("-20+60x20"), {10: []})
+
+case(
+    "PrometheusStorageFailing",
+    "half an hour ago",
+    {"prometheus_tsdb_wal_corruptions_total": "0x2 1x80"},
+    {32: [at("ticket", **HERE)]},
+)
+case(
+    "NotificationsFailing",
+    "four minutes ago",
+    {FAILED: "0x2 3x20"},
+    {6: [at("ticket", integration="webhook", **HERE)], 12: []},
+)
+case(
+    "NotificationsFailing",
+    "at its second look",
+    {FAILED: "0+3x8"},
+    {3: [at("ticket", integration="webhook", **HERE)]},
+)
