@@ -86,7 +86,16 @@ def test_users_have_hashes_of_passwords_that_stay_the_same(variables: dict[str, 
     acl = render("redis", "users.acl.j2", variables)
     assert acl == render("redis", "users.acl.j2", variables)
     users = evaluate("redis_users", variables)
-    assert set(users) == {"admin", "worker", "client", "beat", "console", "flower", "exporter"}
+    assert set(users) == {
+        "admin",
+        "worker",
+        "client",
+        "beat",
+        "console",
+        "flower",
+        "exporter",
+        "celery_exporter",
+    }
     for name, user in users.items():
         password = (tmp_path / "secrets" / f"redis-{name}").read_text().split()[0]
         assert re.fullmatch("[A-Za-z0-9]{40}", password)

@@ -28,7 +28,14 @@ def deploys() -> None:
 
 
 @deploys.command("list")
-@click.option("--limit", type=click.IntRange(1, LIMIT), default=10, show_default=True, metavar="N")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LIMIT),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
 @json_option
 @with_session
 def list_(session: Session, limit: int, as_json: bool) -> int:

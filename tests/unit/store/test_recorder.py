@@ -14,6 +14,15 @@ from celery_fleet.store.deadletters import DeadLetter
 APP = Celery("x", set_as_current=False)
 
 
+class Task:
+    """As hashable as Celery's."""
+
+    name = "app.a"
+
+    def run(self) -> None:
+        """Does nothing."""
+
+
 class Request(SimpleNamespace):
     __hash__ = object.__hash__
 
@@ -23,7 +32,7 @@ def request(task_id="t1", **more):
         **{
             "id": task_id,
             "name": "app.a",
-            "task": SimpleNamespace(name="app.a"),
+            "task": Task(),
             "args": [1],
             "kwargs": {},
             "app": APP,
