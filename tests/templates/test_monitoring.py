@@ -283,3 +283,40 @@ def test_promtool_refuses_a_bad_interval(tmp_path: Path) -> None:
     run = promtool(tmp_path / "prometheus.yml", render("monitoring", "prometheus.yml.j2", variables))
     assert run.returncode == 1
     assert "often" in run.stdout + run.stderr
+
+
+def grafana_files(tmp_path: Path, **more: Any) -> list[dict[str, Any]]:
+    variables = variables_of("monitor1", tmp_path, role_path=str(ROLES / "monitoring"), **more)
+    found: list[dict[str, Any]] = evaluate("__monitoring_files", variables)
+    return [each for each in found if "grafana" in each["dest"]]
+
+
+def test_a_grafana_is_left_alone_unless_it_is_asked_for(tmp_path: Path) -> None:
+    assert grafana_files(tmp_path) == []
+
+
+def test_a_grafana_gets_the_dashboards_as_they_are_and_its_own_connection(tmp_path: Path) -> None:
+    files = {each["dest"]: each for each in grafana_files(tmp_path, monitoring_grafana_provisioning=True)}
+    source = files["/etc/grafana/provisioning/datasources/celery-fleet.yml"]
+    assert (source["group"], source["mode"], source["secret"]) == ("grafana", "0640", True)
+    dashboards = files["/var/lib/grafana/dashboards/celery-fleet/%i.json"]["each"]
+    committed = ROLES.parents[1] / "deploy" / "grafana" / "dashboards"
+    assert {f"{name}.json" for name in dashboards} == {path.name for path in committed.iterdir()}
+    variables = variables_of("monitor1", tmp_path)
+    for name, text in dashboards.items():
+        item = {"item": {"key": name, "value": text}}
+        written = render("monitoring", "grafana-dashboard.json.j2", variables | item)
+        assert json.loads(written) == json.loads((committed / f"{name}.json").read_text())
+        assert "{{queue_name}}" in written or name in ("redis", "hosts", "workers")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_grafana_asks_prometheus_as_an_operator_does(asked: bool, tmp_path: Path) -> None:
+    variables = variables_of("monitor1", tmp_path, monitoring_web_auth=asked)
+    text = render("monitoring", "grafana-datasource.yml.j2", variables)
+    (source,) = yaml.safe_load(text)["datasources"]
+    assert source["url"] == "http://127.0.0.1:9090"
+    assert source.get("basicAuth", False) == asked
+    if asked:
+        password = (tmp_path / "secrets" / "monitoring-operator").read_text().split()[0]
+        assert source["secureJsonData"]["basicAuthPassword"] == password
