@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from acceptance import units
-from acceptance.jaeger import archive
 from acceptance.playbook import ALL, Overrides, Playbooks
 from acceptance.waiting import eventually
 from consoles import Console, deployed
 from hosts import Fleet
+from observability.jaeger import archive
 from otlp import Backend, Site, backend, is_redis, site, tree
 
 PORT = 14318
