@@ -14,13 +14,13 @@ from ansible import constants
 from ansible.cli import CLI
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from testinfra.host import Host
 
 from celery_fleet.topology import DEFAULTS, with_host_queues
 from celery_fleet.topology.fields import plain
+from engine import load_plugins
 
 TIMEOUT = 10
 """Seconds until an unreachable host is reported."""
@@ -82,7 +82,7 @@ class Fleet:
 @cache
 def read_fleet() -> Fleet:
     """The inventory that ANSIBLE_INVENTORY or ansible.cfg names."""
-    init_plugin_loader()
+    load_plugins()
     loader = DataLoader()
     loader.set_vault_secrets(
         CLI.setup_vault_secrets(loader, constants.DEFAULT_VAULT_IDENTITY_LIST, auto_prompt=False)

@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+
+from engine import load_plugins
 
 ROLES = Path(__file__).resolve().parents[2] / "ansible" / "roles"
 
-init_plugin_loader()
+load_plugins()
 
 
 def trusted(value: Any) -> Any:
