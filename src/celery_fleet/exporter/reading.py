@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,24 @@ from celery_fleet.store.index import TaskIndex
 from celery_fleet.store.presence import FRESH as WORD_FRESH
 from celery_fleet.store.presence import Presence, Presences
 from celery_fleet.store.schedules import BeatState, Schedules
-from celery_fleet.survey.backlog import Backlog, held_by_queue, holders
+from celery_fleet.survey.backlog import Backlog, holders
 from celery_fleet.survey.reading import is_forgotten, read_gone, read_leases
 from celery_fleet.survey.roster import FRESH, Lease
 from celery_fleet.survey.taskmetrics import Metric, of_fleet
 from celery_fleet.topology.load import load_topology
 from celery_fleet.topology.model import Topology
 
+from .held import HeldByQueue, index_key
 from .settings import Settings
+from .steps import Steps
 
 _PARKED_PERIOD = 10.0
 """Seconds between counts of what is due later, for which all of it is looked through."""
+_PARKED_SHARE = 20
+"""And no more often than so many times what a count took."""
+
+_PATIENCE = 2.0
+"""Seconds after which a reading asks Redis nothing more: who scrapes waits no longer."""
 
 
 class Fleet:
@@ -62,14 +70,17 @@ class Fleet:
         self.app = hasty(bare_app(environment, self.topology))
         self.broker, self.state = broker_client(self.app), state_client(self.app)
         self.prefix = key_prefix(self.app)
+        self.held = HeldByQueue()
         self._parked: Mapping[str, int] = {}
-        self._parked_at = float("-inf")
+        self._parked_until = float("-inf")
 
     def parked(self) -> Mapping[str, int]:
-        """How many messages are due later, by queue; up to ten seconds old."""
-        if time.monotonic() - self._parked_at > _PARKED_PERIOD:
+        """How many messages are due later, by queue; up to ten seconds old, and older where there are very many."""
+        began = time.monotonic()
+        if began > self._parked_until:
             self._parked = count_parked(self.broker, Keys(self.prefix))
-            self._parked_at = time.monotonic()
+            ended = time.monotonic()
+            self._parked_until = ended + max(_PARKED_PERIOD, _PARKED_SHARE * (ended - began))
         return self._parked
 
     def close(self) -> None:
@@ -122,64 +133,75 @@ class Reading:
 
 
 def read(fleet: Fleet) -> Reading:
-    """Raises redis.RedisError."""
-    now = time.time()
+    """Raises redis.RedisError, also when Redis is slow."""
+    parked = fleet.parked()
+    now, step = time.time(), Steps(_PATIENCE)
     keys, queues = Keys(fleet.prefix), list(fleet.topology.queues)
-    backlogs, ages = read_queues(fleet.broker, queues, keys, fleet.parked(), now)
-    presences = Presences(fleet.state, fleet.prefix).all()
-    leases, gone = read_leases(fleet), read_gone(fleet)
+    hashes = step(lambda: holders(fleet.broker, keys))
+    held = fleet.held.count(fleet.broker, hashes, keys, step)
+    backlogs, ages = step(lambda: read_queues(fleet.broker, queues, keys, parked, held, now))
+    gone = step(lambda: read_gone(fleet))
     found = Reading(
         at=now,
         backlogs=backlogs,
         ages=ages,
-        leases=leases,
-        presences=presences,
+        leases=step(lambda: read_leases(fleet)),
+        presences=step(Presences(fleet.state, fleet.prefix).all),
         gone=gone,
-        forgotten=frozenset(node for node, age in gone.items() if is_forgotten(fleet, node, age)),
-        pauses=pauses(fleet.broker, keys),
-        held=read_held(fleet.broker, keys),
-        beat=Schedules(fleet.state, fleet.prefix).read(),
-        deploys=Deploys(fleet.state, fleet.prefix).list(),
+        forgotten=frozenset(
+            node for node, age in gone.items() if step(partial(is_forgotten, fleet, node, age))
+        ),
+        pauses=step(lambda: pauses(fleet.broker, keys)),
+        held=step(lambda: read_held(fleet.broker, hashes, keys)),
+        beat=step(Schedules(fleet.state, fleet.prefix).read),
+        deploys=step(Deploys(fleet.state, fleet.prefix).list),
     )
-    return _with_figures(fleet, found)
+    return _with_figures(fleet, found, step)
 
 
-def _with_figures(fleet: Fleet, found: Reading) -> Reading:
+def _with_figures(fleet: Fleet, found: Reading, step: Steps) -> Reading:
     topology, figures = fleet.topology, Figures(fleet.state, fleet.prefix)
     letters = DeadLetters(fleet.state, topology.dead_letter_limit, topology.dead_letter_age, fleet.prefix)
     index = TaskIndex(fleet.state, topology.task_index_limit, topology.dead_letter_age, fleet.prefix)
-    tasks = of_fleet(
-        figures,
-        topology.task_types,
-        found.backlogs,
-        letters=letters.count(),
-        alive=len(found.alive(topology.delivery == "atomic")),
-        retrying=index.count(state="RETRY"),
+    count, retrying = step(letters.count), step(lambda: index.count(state="RETRY"))
+    tasks = step(
+        lambda: of_fleet(
+            figures,
+            topology.task_types,
+            found.backlogs,
+            letters=count,
+            alive=len(found.alive(topology.delivery == "atomic")),
+            retrying=retrying,
+        )
     )
-    return Reading(
-        **{
-            **vars(found),
-            "letters": letters.by_queue_and_reason(),
-            "cells": figures.cells(),
-            "spans": figures.spans(),
-            "tasks": tasks,
-        }
+    return replace(
+        found,
+        letters=step(letters.by_queue_and_reason),
+        cells=step(figures.cells),
+        spans=step(figures.spans),
+        tasks=tasks,
     )
 
 
-def read_queues(
-    client: "redis.Redis", queues: Sequence[str], keys: Keys, parked: Mapping[str, int], now: float
+def read_queues(  # noqa: PLR0917
+    client: "redis.Redis",
+    queues: Sequence[str],
+    keys: Keys,
+    parked: Mapping[str, int],
+    held: Mapping[str, int],
+    now: float,
 ) -> tuple[list[Backlog], dict[str, float | None]]:
     """What waits, and for how long; of the messages only their stamps leave Redis."""
     lists = [keys.queue(queue, step) for queue in queues for step in STEPS]
     rows: list[Any] = ClientCommands(client).run_again(_HEADS, 0, SINCE, *lists)
-    held = held_by_queue(client, keys)
     backlogs, ages = [], {}
     for number, queue in enumerate(queues):
         own = list(zip(STEPS, rows[number * len(STEPS) : (number + 1) * len(STEPS)], strict=True))
         sizes = {fleet_priority(step): int(row[0]) for step, row in own if row[0]}
         due = [moment for _, row in own if row[0] and (moment := _due(row[1], row[2])) is not None]
-        backlogs.append(Backlog(queue, sizes, parked.get(queue, 0), held[queue], min(due, default=None)))
+        backlogs.append(
+            Backlog(queue, sizes, parked.get(queue, 0), held.get(queue, 0), min(due, default=None))
+        )
         ages[queue] = 0.0 if not sizes else max(0.0, now - min(due)) if due else None
     return backlogs, ages
 
@@ -196,19 +218,16 @@ def _due(since: bytes, eta: bytes) -> float | None:
         return first
 
 
-def read_held(client: "redis.Redis", keys: Keys) -> dict[str, Held]:
-    """Node -> what it holds."""
-    found = holders(client, keys)
+def read_held(client: "redis.Redis", hashes: Mapping[str, str], keys: Keys) -> dict[str, Held]:
+    """Node -> what it holds; `hashes`: as `holders` gives them."""
     pipe = client.pipeline(transaction=False)
-    for node, key in found.items():
+    for node, key in hashes.items():
         pipe.hlen(key)
-        pipe.zrange(
-            keys.unacked_index(node) if node else f"{keys.prefix}unacked_index", 0, 0, withscores=True
-        )
+        pipe.zrange(index_key(keys, node), 0, 0, withscores=True)
     answers = pipe.execute()
     return {
         node: Held(int(count), float(first[0][1]) if first else None)
-        for node, count, first in zip(found, answers[::2], answers[1::2], strict=True)
+        for node, count, first in zip(hashes, answers[::2], answers[1::2], strict=True)
     }
 
 
@@ -217,14 +236,24 @@ def read_held(client: "redis.Redis", keys: Keys) -> dict[str, Held]:
 # text of arguments, which is in the headers too, quotation marks are escaped.
 _HEADS = Script(
     """
+local function header(raw, name, value)
+  local key, from = '"' .. name .. '":', 1
+  while true do
+    local first, last = string.find(raw, key, from, true)
+    if not first then return '' end
+    if string.sub(raw, first - 1, first - 1) ~= '\\\\' then
+      return string.match(raw, '^%s*' .. value, last + 1) or ''
+    end
+    from = last
+  end
+end
 local since, rows = ARGV[1], {}
 for i = 2, #ARGV do
   local size = redis.call('LLEN', ARGV[i])
   local first, eta = '', ''
   if size > 0 then
     local raw = string.sub(redis.call('LINDEX', ARGV[i], -1) or '', -65536)
-    first = string.match(raw, '[^\\\\]"' .. since .. '":%s*([%d.]+)') or ''
-    eta = string.match(raw, '[^\\\\]"eta":%s*"([^"]*)"') or ''
+    first, eta = header(raw, since, '([%d.]+)'), header(raw, 'eta', '"([^"]*)"')
   end
   rows[#rows + 1] = {size, first, eta}
 end

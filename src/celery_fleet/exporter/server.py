@@ -1,5 +1,6 @@
 """The exporter's service: answers scrapes, and tells systemd that it does."""
 
+import contextlib
 import json
 import logging
 import signal
@@ -60,9 +61,10 @@ class Exporter:
         return as_text(found)
 
     def health(self) -> tuple[bool, str]:
-        """Whether Redis answers, and why not."""
+        """Whether Redis answers with what can be read, and why not."""
         with self._lock:
-            self._refresh()
+            with contextlib.suppress(Exception):  # the reason tells
+                self._refresh()
             return self._reading is not None, self._reason
 
     def status(self) -> str:
@@ -70,7 +72,7 @@ class Exporter:
         if self._reads == 0:
             return "nobody has asked yet"
         return f"{self._reads} readings, the last took {self._duration * 1000:.0f} ms" + (
-            "" if self._reading else f"; Redis does not answer: {self._reason}"
+            "" if self._reading else f" and failed: {self._reason}"
         )
 
     def _refresh(self) -> None:
@@ -84,14 +86,20 @@ class Exporter:
         except (redis.RedisError, OSError) as error:
             self._reading, self._reason = None, f"{type(error).__name__}: {error}"
             self._errors += 1
-            self._complain()
+            self._complain("Redis does not answer: %s")
+        except Exception as error:
+            # What Redis has cannot be understood: that is not told as if Redis were away.
+            self._reading, self._reason = None, f"{type(error).__name__}: {error}"
+            self._errors += 1
+            self._complain("What is in Redis cannot be read: %s", traceback=True)
+            raise
         self._read_at = time.monotonic()
         self._duration = self._read_at - began
 
-    def _complain(self) -> None:
+    def _complain(self, text: str, traceback: bool = False) -> None:
         if time.monotonic() - self._complained > _COMPLAINT_PERIOD:
             self._complained = time.monotonic()
-            log.warning("Redis does not answer: %s", self._reason)
+            log.warning(text, self._reason, exc_info=traceback)
 
 
 def handler(exporter: Exporter) -> type[BaseHTTPRequestHandler]:
@@ -103,7 +111,15 @@ def handler(exporter: Exporter) -> type[BaseHTTPRequestHandler]:
         timeout = 30
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            try:
+                self._get(self.path.partition("?")[0])
+            except OSError:  # who asked has gone
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}; see the journal of celery-exporter\n"
+                self._answer(500, "text/plain; charset=utf-8", text)
+
+        def _get(self, path: str) -> None:
             if path == "/metrics":
                 self._answer(200, CONTENT_TYPE, exporter.metrics())
             elif path == "/healthz":
@@ -145,12 +161,14 @@ def serve(exporter: Exporter, variables: Mapping[str, str]) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
     log.info("Serving http://%s:%s/metrics", settings.host, server.server_address[1])
     notify(READY, status("Nobody has asked yet"))
     interval = watchdog_interval(variables)
     while not ended.wait(min(5.0, (interval or 20.0) / 4)):
-        notify(WATCHDOG, status(exporter.status()))
+        if serving.is_alive():
+            notify(WATCHDOG, status(exporter.status()))
     notify(STOPPING)
     server.shutdown()
     server.server_close()

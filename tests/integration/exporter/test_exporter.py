@@ -19,6 +19,7 @@ import pytest
 
 from celery_fleet.exporter.server import Exporter
 from celery_fleet.exporter.settings import Settings
+from celery_fleet.store.connection import STATE_DATABASE
 from celery_fleet.store.deadletters import DeadLetter, DeadLetters
 from celery_fleet.store.presence import Presences
 from celery_fleet.topology.document import topology_document
@@ -253,6 +254,60 @@ def test_a_killed_worker_is_down_within_seconds_and_what_it_holds_is_seen(
     assert down.sum("celery_worker_expected", worker=node) == 1
     assert down.sum("celery_worker_tasks_active", worker=node) is None, "what it said is not told any more"
     assert down.sum("celery_queue_consumers", queue_name="celery") == 0
+
+
+def test_what_is_held_is_counted_where_it_is(
+    exporter: ExporterProcess, redis_server: RedisServer, app: Any
+) -> None:
+    """400 messages of 50 kB: they stay in Redis; entries are as kombu and the claim write them."""
+    body = json.dumps({"body": 'x, "email"]' + "x" * 50_000, "headers": {}})
+    bulk = {f"tag{number}": f'[{body}, "", "bulk"]' for number in range(400)}
+    odd = {
+        "a": f'[{body}, "celery", ""]',
+        "b": f'[{body}, "celery", null]',
+        "c": f'[{body},"","celery"]',
+        "d": "no JSON",
+        "e": r'[{"body": ""}, "", "of \"nobody"]',
+    }
+    with redis_server.client() as client:
+        for node, held in ((":default@a", bulk), ("", odd)):
+            client.hset(f"unacked{node}", mapping=held)  # type: ignore[arg-type]
+            client.zadd(f"unacked_index{node}", dict.fromkeys(held, time.time()))
+        client.zadd("unacked_index", {"acknowledged meanwhile": time.time()})
+
+        def scrape() -> tuple[Scraped, int]:
+            """And how many bytes left Redis for it."""
+            time.sleep(1.1)  # an earlier reading is shared for a second
+            before = client.info("stats")["total_net_output_bytes"]
+            return exporter.scrape(), client.info("stats")["total_net_output_bytes"] - before
+
+        scraped, sent = scrape()
+        client.hdel("unacked:default@a", "tag0")
+        client.zrem("unacked_index:default@a", "tag0")
+        again, sent_again = scrape()
+    assert scraped.sum("celery_queue_unacked", queue_name="bulk") == 400
+    assert scraped.sum("celery_queue_unacked", queue_name="celery") == 3
+    assert scraped.sum("celery_queue_unacked", queue_name="email") == 0
+    assert scraped.sum("celery_unacked_messages", worker="default@a") == 400
+    assert scraped.sum("celery_unacked_messages", worker="") == 5
+    assert again.sum("celery_queue_unacked", queue_name="bulk") == 399
+    assert max(sent, sent_again) < 100_000
+
+
+def test_what_cannot_be_read_is_not_told_as_redis_away(
+    exporter: ExporterProcess, redis_server: RedisServer, app: Any
+) -> None:
+    with redis_server.client(STATE_DATABASE) as client:
+        client.hset("fleet:presence", "default@a", "{")
+        time.sleep(1.1)
+        status, text = exporter.get("/metrics")
+        assert (status, text.partition(":")[0]) == (500, "JSONDecodeError")
+        status, text = exporter.get("/healthz")
+        assert (status, json.loads(text)["reason"].partition(":")[0]) == (503, "JSONDecodeError")
+        client.hdel("fleet:presence", "default@a")
+    scraped = exporter.scrape()
+    assert scraped.sum("celery_exporter_redis_up") == 1
+    assert scraped.sum("celery_exporter_read_errors_total") == 2
 
 
 def test_without_redis_it_answers_at_once_and_tells_nothing_stale(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from celery_fleet.delivery.pausing import QUEUE, WORKER, Pause
 from celery_fleet.exporter import families
 from celery_fleet.exporter.__main__ import main
 from celery_fleet.exporter.reading import Reading, _due
 from celery_fleet.exporter.settings import Expected, Settings
+from celery_fleet.exporter.steps import Steps
 from celery_fleet.service.environment import Environment
 from celery_fleet.store.figures import Cell, Histogram, Spans
 from celery_fleet.store.presence import Presence, Running
@@ -69,6 +73,23 @@ def test_a_worker_is_up_only_with_a_fresh_sign_of_life() -> None:
     assert not [line for line in lines if line.startswith("celery_worker_concurrency") and "b@h" in line]
 
 
+def test_workers_of_stock_delivery_are_known_by_their_word() -> None:
+    """They have no leases. One was killed, and left its last word."""
+    stock = replace(TOPOLOGY, delivery="stock")
+    reading = Reading(
+        NOW,
+        presences=(presence("a@h", at=NOW - 2), presence("b@h", at=NOW - 11)),
+        backlogs=(Backlog("celery"),),
+    )
+    wanted = tuple(Expected(node, node[0], "h") for node in ("a@h", "b@h"))
+    settings = Settings(Environment(), expected=wanted)
+    lines = as_text(families.of_reading(reading, settings, stock)).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("celery_worker_up{")] == ["1", "0"]
+    assert 'celery_queue_consumers{queue_name="celery"} 1' in lines
+    assert 'celery_worker_last_heartbeat_timestamp_seconds{worker="b@h",pool="b",hostname="h"} 989' in lines
+    assert "celery_visibility_timeout_seconds 3600" in lines
+
+
 def test_who_is_drained_takes_nothing_and_who_is_forgotten_is_not_expected() -> None:
     reading = Reading(
         NOW,
@@ -116,6 +137,15 @@ def test_counts_and_histograms_are_those_of_the_store() -> None:
         assert f'celery_task_queue_wait_time_bucket{{{labels},le="{bound}"}} {count}' in lines
     assert f"celery_task_queue_wait_time_sum{{{labels}}} 9.5" in lines
     assert f"celery_task_queue_wait_time_count{{{labels}}} 4" in lines
+
+
+def test_a_redis_that_is_slow_is_asked_nothing_more() -> None:
+    """Each of its answers comes in time, and all of them together would take longer than who scrapes waits."""
+    step = Steps(0.05)
+    assert step(lambda: "found") == "found"
+    time.sleep(0.06)
+    with pytest.raises(redis.TimeoutError, match=r"more than 0\.05 s together"):
+        step(lambda: "found")
 
 
 def test_an_entry_that_is_due_is_late() -> None:
