@@ -232,20 +232,13 @@ def read_held(client: "redis.Redis", hashes: Mapping[str, str], keys: Keys) -> d
 
 
 # Of each list: its length, and the stamps of the message that is next in it. No KEYS: those that may only read are
-# refused scripts that announce keys. The headers follow the body, so of a long message its end is looked at; in the
-# text of arguments, which is in the headers too, quotation marks are escaped.
+# refused scripts that announce keys. The headers follow the body, so of a long message its end is looked at. What looks
+# like a header in the text of arguments is none: there the quotation mark before the colon is escaped.
 _HEADS = Script(
     """
 local function header(raw, name, value)
-  local key, from = '"' .. name .. '":', 1
-  while true do
-    local first, last = string.find(raw, key, from, true)
-    if not first then return '' end
-    if string.sub(raw, first - 1, first - 1) ~= '\\\\' then
-      return string.match(raw, '^%s*' .. value, last + 1) or ''
-    end
-    from = last
-  end
+  local _, last = string.find(raw, '"' .. name .. '":', 1, true)
+  return last and string.match(raw, '^%s*' .. value, last + 1) or ''
 end
 local since, rows = ARGV[1], {}
 for i = 2, #ARGV do

@@ -212,15 +212,16 @@ def test_what_waits_by_priority_and_for_how_long(
     for priority, count in ((1, 3), (5, 2), (10, 4)):
         for _ in range(count):
             app.calculate.apply_async((1,), priority=priority)
-    app.calculate.apply_async(
-        ('", "fleet_since": 1, "eta": "2001-01-01T00:00:00+00:00',)
-    )  # it shows in argsrepr
+    app.calculate.apply_async(  # it shows in argsrepr
+        ('", "fleet_since": 1, "eta": "2001-01-01T00:00:00+00:00',), priority=7
+    )
     time.sleep(1.2)
     scraped = exporter.scrape()
     assert scraped.sum("celery_queue_length", queue_name="celery") == 10
     assert [
-        scraped.sum("celery_queue_priority_length", queue_name="celery", priority=str(p)) for p in (1, 5, 10)
-    ] == [3, 3, 4]
+        scraped.sum("celery_queue_priority_length", queue_name="celery", priority=str(p))
+        for p in (1, 5, 7, 10)
+    ] == [3, 2, 1, 4]
     age = scraped.sum("celery_queue_oldest_message_age_seconds", queue_name="celery")
     assert age is not None
     assert 1.1 <= age <= time.time() - began + 0.1
