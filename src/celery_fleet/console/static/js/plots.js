@@ -184,9 +184,11 @@ function drawMarks(plot, { marks = [] }) {
     ctx.lineTo(place, top + height);
     ctx.stroke();
     const wide = ctx.measureText(label).width + 8 * ratio;
-    if (place < free || place + wide > left + width) continue;
-    ctx.fillText(label, place + 3 * ratio, top + ratio);
-    free = place + wide;
+    const fits = place + wide <= left + width;
+    const begins = fits ? place : place - wide; // at the right edge the words are before the line
+    if (begins < free) continue;
+    ctx.fillText(label, begins + (fits ? 3 : 5) * ratio, top + ratio);
+    free = place + (fits ? wide : 0);
   }
   ctx.restore();
 }
@@ -377,13 +379,16 @@ export function attend(section) {
   document.addEventListener("fleet:theme", anew);
 }
 
+/** Releases of one app differ in their ends. */
+const named = (release) => (release.length > 14 ? `…${release.slice(-10)}` : release);
+
 /** The last deployments, as marks. Without them a chart is drawn as well. */
 export async function deployments() {
   try {
     const answer = await fetch("/api/v1/deploys?limit=50", { signal: AbortSignal.timeout(PATIENCE) });
     if (!answer.ok) return [];
     const { deploys } = await answer.json();
-    return deploys.map((each) => ({ at: Date.parse(each.at) / 1000, label: `${each.rollback ? "back to " : ""}${each.release.slice(0, 12)}` }));
+    return deploys.map((each) => ({ at: Date.parse(each.at) / 1000, label: (each.rollback ? "back to " : "") + named(each.release) }));
   } catch {
     return [];
   }
