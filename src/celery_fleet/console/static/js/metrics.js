@@ -38,7 +38,7 @@ const write = (unit, value) => (value === null || value === undefined ? written(
 
 function silence(panel) {
   if (!panel.available) return "Prometheus cannot be asked now.";
-  if (panel.empty_when_healthy) return `Nothing, and that is well. Filled by: ${panel.empty_when_healthy.replaceAll("`", "")}.`;
+  if (panel.empty_when_healthy) return `Nothing now. Filled by: ${panel.empty_when_healthy.replaceAll("`", "")}.`;
   return "Prometheus has no data of this time.";
 }
 
