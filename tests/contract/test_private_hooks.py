@@ -269,6 +269,8 @@ HOOKS: dict[str, list[tuple[Any, str, str | None]]] = {
         (request.Request, "acknowledge", "self"),
         (request.Request, "reject", "self requeue"),
         (request.Request, "revoked", "self"),
+        (request.Request, "info", "self safe"),
+        (request.Request, "send_event", "self type fields"),
         (request.Request, "_announce_revoked", "self reason terminated signum expired"),
         (request.Request, "_retry_worker_lost", "self exc exc_info"),
         (request.Request, "_success_was_stored", "self"),
