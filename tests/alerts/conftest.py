@@ -27,6 +27,28 @@ SCRAPE = "5s"
 SHORT = "10s"
 """In place of minutes for which a condition must hold."""
 
+ALERTS = {
+    # The free space of a fleet that is just built, drawn on for a day, is always at its end.
+    "DiskFillingUp": {"for": "1h"},
+    # What is told of the past is told for as long as it is looked back: not for a quarter of an hour here.
+    "UnitRestarting": {"window": "2m"},
+    "TaskFailureRateHigh": {"for": SHORT, "window": "2m"},
+    "DeadLettersGrowing": {"window": "2m"},
+    # Tickets about a budget end when it has been earned back, in hours.
+    "QueueLatencyBurn": {"ticket": False},
+    "TaskErrorBudgetBurn": {"ticket": False},
+    "TaskExecutionBurn": {"ticket": False},
+    # Of half an hour
+    "TaskStuck": {"for": SHORT, "limit": 0.02},
+}
+"""What a test of minutes needs besides."""
+
+SLOS = {
+    "reports": {"queueing": 10, "objectives": {"queueing": 90}},
+    "default": {"objectives": {"errors": 97}},
+}
+"""Objectives that a hundred good tasks make up for."""
+
 
 @pytest.fixture(scope="session")
 def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
@@ -39,6 +61,7 @@ def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
             overrides={ALL: monitoring(sink.url)},
         )
         yield sink
+    playbooks.run("site.yml", "--tags=monitoring")
 
 
 def monitoring(url: str) -> dict[str, object]:
@@ -50,7 +73,9 @@ def monitoring(url: str) -> dict[str, object]:
             name: {"for": SHORT}
             for name, settings in defaults.items()
             if settings["for"] not in ("0s", SHORT)
-        },
+        }
+        | ALERTS,
+        "monitoring_slos_by_queue": SLOS,
         "monitoring_receivers": {"test": {"webhook": [{"url": url}]}},
         "monitoring_routes": [
             {"receiver": "test", "group_wait": "1s", "group_interval": "5s", "repeat_interval": "1h"}

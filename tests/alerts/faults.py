@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from acceptance import units
-from acceptance.application import ECHO, FAIL, SLEEP, Application
+from acceptance.application import FAIL, SLEEP, Application
 from alerts.sink import Told
 from hosts import Fleet
 
@@ -44,6 +44,8 @@ class Fault:
     follows: tuple[Alert, ...] = ()
     goes_on: Callable[[], object] | None = None
     """Called again and again until all is told."""
+    makes_up: Callable[[], object] | None = None
+    """Called again and again until all has ended."""
 
 
 class Stage:
@@ -95,12 +97,14 @@ class Stage:
     def hanging_task(self, pool: str, queue: str) -> Fault:
         """A thread that nothing can end: it is told when the task is older than its limit."""
         host = self.pools[pool]
+        hanging: list[str] = []
 
         def cause() -> None:
-            self.app.send(SLEEP, queue, seconds=3600)
+            hanging.append(self.app.send(SLEEP, queue, seconds=3600).id)
 
         def mend() -> None:
             # It would come back to its queue, and hang again.
+            self.run(host, f"fleet cancel {hanging.pop()}")
             self.run(host, f"systemctl kill --signal=KILL {units.worker(pool)}")
             units.until_ready(self.fleet.host(host), units.worker(pool))
 
@@ -155,6 +159,10 @@ class Stage:
             self.app.celery.control.revoke(self._sent)
             self._sent.clear()
 
+        def makes_up() -> None:
+            for _ in range(100):
+                self.app.echo(queue)
+
         return Fault(
             f"a flood in the queue {queue}",
             cause,
@@ -166,6 +174,7 @@ class Stage:
                 alert("BacklogGrowing", queue_name=queue),
                 alert("WorkerSaturated"),
             ),
+            makes_up=makes_up,
         )
 
     def failures(self, queue: str) -> Fault:
@@ -173,7 +182,14 @@ class Stage:
 
         def some() -> None:
             for number in range(20):
-                self.app.send(*((FAIL, queue) if number % 10 < 3 else (ECHO, queue)))
+                if number % 10 < 3:
+                    self.app.send(FAIL, queue, how="fatal")  # not tried again
+                else:
+                    self.app.echo(queue)
+
+        def makes_up() -> None:
+            for _ in range(100):
+                self.app.echo(queue)
 
         return Fault(
             f"30 % failures in the queue {queue}",
@@ -182,6 +198,7 @@ class Stage:
             (alert("TaskErrorBudgetBurn", queue_name=queue),),
             (alert("TaskFailureRateHigh"), alert("DeadLettersGrowing")),
             goes_on=some,
+            makes_up=makes_up,
         )
 
     def full_redis(self) -> Fault:
