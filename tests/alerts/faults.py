@@ -29,7 +29,7 @@ class Alert:
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.labels.items())})"
 
 
-def alert(name: str, **labels: str) -> Alert:
+def alert(name: str, /, **labels: str) -> Alert:
     return Alert(name, labels)
 
 
