@@ -1,4 +1,4 @@
-"""Every command of the runbook is run on a real host, and works."""
+"""Every command of the runbook, and of the alerts themselves, is run on a real host, and works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hosts import Fleet
+from monitors import prometheus_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(
@@ -34,3 +35,40 @@ def test_the_commands_of_the_section_work(fleet: Fleet, name: str, place: str, c
         allowed = ANSWERS if command.startswith("systemctl status") else {0}
         assert answer.rc in allowed, f"{name}: {command}\n{answer.stdout}{answer.stderr}"
         assert answer.stdout or "grep" not in command
+
+
+PLACES = {**GROUPS, "on the host of Prometheus, as root": "monitoring"}
+LABEL = re.compile(r"{{ (?:reReplaceAll .+? )?\$labels\.(\w+) }}")
+
+
+def test_the_commands_of_the_alerts_work(fleet: Fleet) -> None:
+    """What an alert tells whoever it wakes: with the labels of this fleet in it."""
+    rules = [
+        rule for group in prometheus_of(fleet).get("rules?type=alert")["groups"] for rule in group["rules"]
+    ]
+    commands = {(rule["name"], rule["annotations"]["command"]) for rule in rules}
+    assert commands
+    refused = [failure for name, text in sorted(commands) if (failure := tried(fleet, name, text))]
+    assert not refused, "\n".join(refused)
+
+
+def tried(fleet: Fleet, name: str, text: str) -> str:
+    """What does not work of an alert's command."""
+    command, _, place = text.partition("  # ")
+    group = PLACES.get(place, "redis" if name.startswith("Redis") else "workers")
+    host = fleet.groups[group][0]
+    values = {
+        "instance": host,
+        "mountpoint": "/",
+        "name": "celery-worker.slice",
+        "path": str(fleet.host(host).check_output("ls /etc/ssl/certs/*.pem | head -1")),
+        "queue_name": "default",
+        "worker": next(iter(fleet.pools(host)), ""),  # the alerts take the host's name away
+    }
+    command = LABEL.sub(lambda label: values[label[1]], command)
+    for part in command.split("; "):
+        answer = fleet.host(host).run(part)
+        allowed = ANSWERS if part.startswith("systemctl status") else {0}
+        if answer.rc not in allowed or "NOAUTH" in answer.stdout or "{{" in part:
+            return f"{name}: {part}, on {host}: {answer.rc}\n{answer.stdout[:500]}{answer.stderr}"
+    return ""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from acceptance import units
-from acceptance.application import FAIL, SLEEP, Application
+from acceptance.application import ECHO, FAIL, SLEEP, Application
 from alerts.sink import Told
 from hosts import Fleet
 
@@ -182,10 +182,7 @@ class Stage:
 
         def some() -> None:
             for number in range(20):
-                if number % 10 < 3:
-                    self.app.send(FAIL, queue, how="fatal")  # not tried again
-                else:
-                    self.app.echo(queue)
+                self.app.send(*((FAIL, queue) if number % 10 < 3 else (ECHO, queue)))
 
         def makes_up() -> None:
             for _ in range(100):

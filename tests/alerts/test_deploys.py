@@ -7,14 +7,17 @@ from datetime import datetime
 
 from acceptance.playbook import ALL, Playbooks
 from alerts.conftest import monitoring
+from alerts.faults import Stage
 from alerts.sink import Sink
 from alerts.test_faults import ALWAYS, quiet
 from hosts import Fleet
 from monitors import alertmanager_of
 
 
-def test_a_run_that_restarts_every_pool_is_silent(playbooks: Playbooks, fleet: Fleet, sink: Sink) -> None:
-    quiet(sink)
+def test_a_run_that_restarts_every_pool_is_silent(
+    playbooks: Playbooks, fleet: Fleet, stage: Stage, sink: Sink
+) -> None:
+    quiet(stage, sink)
     (monitor,) = fleet.groups["monitoring"]
     environment = {**playbooks.value(monitor, "celery_environment"), "ALERTS_TEST": "1"}
     began = time.time()

@@ -15,7 +15,7 @@ MINUTES = float(os.environ.get("ALERTS_MINUTES", "10" if os.environ.get("ALERTS"
 
 def test_nobody_is_told_of_anything_while_all_is_well(stage: Stage, sink: Sink, app: Application) -> None:
     """Ten minutes of work in every queue (a short try takes half a minute)."""
-    quiet(sink)
+    quiet(stage, sink)
     began = time.time()
     queues = [queue for pool in stage.pools for queue in stage.queues(pool)]
     with load(app, queues) as sent:
