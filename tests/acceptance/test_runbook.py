@@ -38,7 +38,7 @@ def test_the_commands_of_the_section_work(fleet: Fleet, name: str, place: str, c
 
 
 PLACES = {**GROUPS, "on the host of Prometheus, as root": "monitoring"}
-LABEL = re.compile(r"{{ (?:reReplaceAll .+? )?\$labels\.(\w+) }}")
+LABEL = re.compile(r"{{ (reReplaceAll .+? )?\$labels\.(\w+) }}")
 
 
 def test_the_commands_of_the_alerts_work(fleet: Fleet) -> None:
@@ -55,17 +55,19 @@ def test_the_commands_of_the_alerts_work(fleet: Fleet) -> None:
 def tried(fleet: Fleet, name: str, text: str) -> str:
     """What does not work of an alert's command."""
     command, _, place = text.partition("  # ")
-    group = PLACES.get(place, "redis" if name.startswith("Redis") else "workers")
-    host = fleet.groups[group][0]
+    host = fleet.groups[PLACES.get(place, "redis" if name.startswith("Redis") else "workers")][0]
+    worker = fleet.groups["workers"][0]
+    pool = next(iter(fleet.pools(worker)))
     values = {
         "instance": host,
         "mountpoint": "/",
         "name": "celery-worker.slice",
         "path": str(fleet.host(host).check_output("ls /etc/ssl/certs/*.pem | head -1")),
         "queue_name": "default",
-        "worker": next(iter(fleet.pools(host)), ""),  # the alerts take the host's name away
+        "worker": f"{pool}@{worker}",
     }
-    command = LABEL.sub(lambda label: values[label[1]], command)
+    # Of a worker's name, the alerts take the host away where a unit is named.
+    command = LABEL.sub(lambda label: pool if label[1] else values[label[2]], command)
     for part in command.split("; "):
         answer = fleet.host(host).run(part)
         allowed = ANSWERS if part.startswith("systemctl status") else {0}
