@@ -38,6 +38,8 @@ def test_the_commands_of_the_section_work(fleet: Fleet, name: str, place: str, c
 
 
 PLACES = {**GROUPS, "on the host of Prometheus, as root": "monitoring"}
+ALERTS_OF = {"Redis": "redis", "ProbeFailed": "console"}
+"""Groups of those that name their host by a label, by how they begin; else they are the workers."""
 LABEL = re.compile(r"{{ (reReplaceAll .+? )?\$labels\.(\w+) }}")
 
 
@@ -55,7 +57,8 @@ def test_the_commands_of_the_alerts_work(fleet: Fleet) -> None:
 def tried(fleet: Fleet, name: str, text: str) -> str:
     """What does not work of an alert's command."""
     command, _, place = text.partition("  # ")
-    host = fleet.groups[PLACES.get(place, "redis" if name.startswith("Redis") else "workers")][0]
+    named = next((group for begin, group in ALERTS_OF.items() if name.startswith(begin)), "workers")
+    host = fleet.groups[PLACES.get(place, named)][0]
     worker = fleet.groups["workers"][0]
     pool = next(iter(fleet.pools(worker)))
     values = {
