@@ -74,7 +74,7 @@ def test_faults_are_told_and_end(
     name: str, stage: Stage, sink: Sink, record_property: Callable[[str, object], None]
 ) -> None:
     faults = ROUNDS[name](stage)
-    quiet(stage, sink)
+    quiet(stage, sink, faults)
     began = time.time()
     with ExitStack() as mending:  # each, also when one fails
         for fault in faults:
