@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from acceptance import units
-from acceptance.application import ECHO, FAIL, SLEEP, Application
+from acceptance.application import ECHO, FAIL, SLEEP, Application, Task
+from acceptance.waiting import eventually
 from alerts.sink import Told
 from hosts import Fleet
 
@@ -57,7 +58,6 @@ class Stage:
         (self.beat,) = fleet.groups["beat"]
         (self.monitor,) = fleet.groups["monitoring"]
         self.pools = {pool: host for host in fleet.groups["workers"] for pool in fleet.pools(host)}
-        self._sent: list[str] = []
 
     def run(self, host: str, command: str) -> str:
         return str(self.fleet.host(host).check_output(command))
@@ -151,17 +151,13 @@ class Stage:
 
     def flood(self, queue: str) -> Fault:
         """More than its pool can do, of tasks that take a second."""
+        sent: list[Task] = []
 
         def cause() -> None:
-            self._sent += [self.app.send(SLEEP, queue, seconds=1).id for _ in range(600)]
+            sent.extend(self.app.send(SLEEP, queue, seconds=1) for _ in range(600))
 
         def mend() -> None:
-            self.app.celery.control.revoke(self._sent)
-            self._sent.clear()
-
-        def makes_up() -> None:
-            for _ in range(100):
-                self.app.echo(queue)
+            self.app.revoke(*sent)
 
         return Fault(
             f"a flood in the queue {queue}",
@@ -174,7 +170,7 @@ class Stage:
                 alert("BacklogGrowing", queue_name=queue),
                 alert("WorkerSaturated"),
             ),
-            makes_up=makes_up,
+            makes_up=lambda: self.good_work(queue),
         )
 
     def failures(self, queue: str) -> Fault:
@@ -184,10 +180,6 @@ class Stage:
             for number in range(20):
                 self.app.send(*((FAIL, queue) if number % 10 < 3 else (ECHO, queue)))
 
-        def makes_up() -> None:
-            for _ in range(100):
-                self.app.echo(queue)
-
         return Fault(
             f"30 % failures in the queue {queue}",
             some,
@@ -195,8 +187,14 @@ class Stage:
             (alert("TaskErrorBudgetBurn", queue_name=queue),),
             (alert("TaskFailureRateHigh"), alert("DeadLettersGrowing")),
             goes_on=some,
-            makes_up=makes_up,
+            makes_up=lambda: self.good_work(queue),
         )
+
+    def good_work(self, queue: str) -> None:
+        """A hundred tasks that are done at once."""
+        eventually(lambda: self.app.waiting(queue), f"{queue} is empty", until=lambda waiting: not waiting)
+        for _ in range(100):
+            self.app.echo(queue)
 
     def full_redis(self) -> Fault:
         """Its limit is brought down to what it has."""
