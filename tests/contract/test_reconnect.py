@@ -97,7 +97,8 @@ def busy_gevent_always_retrying(lab: Laboratory):
 def test_a_busy_gevent_worker_is_idle_or_repeats_what_was_done(busy_gevent_by_default):
     """The greenlet that cannot store its result dies with its request: nobody acknowledges, the credit is gone.
 
-    It consumes nothing any more; unless it notices the loss in time, then it runs the same task once more. Ended by `result_backend_always_retry` in policy.connection, and by the watchdog of service.consuming.
+    It consumes nothing any more; unless it notices the loss in time, then it runs the same task once more. Ended by
+    `result_backend_always_retry` in policy.connection, and by the watchdog of service.consuming.
     """
     assert busy_gevent_by_default["is idle"] or busy_gevent_by_default["starts of held"] > 1, (
         busy_gevent_by_default
