@@ -92,10 +92,10 @@ def test_ports_and_addresses_of_single_hosts(tmp_path: Path) -> None:
     ("host", "packages", "units"),
     [
         ("worker1", [], []),
-        ("redis1", ["redis-exporter"], ["prometheus-redis-exporter.service"]),
+        ("redis1", ["prometheus-redis-exporter"], ["prometheus-redis-exporter.service"]),
         (
             "monitor1",
-            ["", "alertmanager", "blackbox-exporter"],
+            ["prometheus", "prometheus-alertmanager", "prometheus-blackbox-exporter", "iputils-ping"],
             [
                 "celery-exporter.service",
                 "prometheus-blackbox-exporter.service",
@@ -109,9 +109,9 @@ def test_a_host_gets_what_its_groups_ask_for(
     tmp_path: Path, host: str, packages: list[str], units: list[str]
 ) -> None:
     variables = variables_of(host, tmp_path)
-    everywhere = ["node-exporter", "process-exporter"]
-    wanted = ["-".join(filter(None, ("prometheus", name))) for name in everywhere + packages]
-    everywhere = [f"prometheus-{name}.service" for name in everywhere] + ["celery-certificate-expiry.timer"]
+    everywhere = ["prometheus-node-exporter", "prometheus-process-exporter"]
+    wanted = everywhere + packages
+    everywhere = [f"{name}.service" for name in everywhere] + ["celery-certificate-expiry.timer"]
     assert evaluate("monitoring_packages", variables) == wanted
     assert [unit["name"] for unit in evaluate("__monitoring_units", variables)] == everywhere + units
 
