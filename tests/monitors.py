@@ -6,7 +6,7 @@ import base64
 import json
 import shlex
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,13 @@ from infra.http import secret
 
 _ASK = """
 import json, sys, urllib.request
-url, asked = sys.argv[1], json.load(sys.stdin)
+asked = json.load(sys.stdin)
 body = None if asked["body"] is None else json.dumps(asked["body"]).encode()
-request = urllib.request.Request(url, data=body, headers=asked["headers"], method=asked["method"])
-print(urllib.request.urlopen(request, timeout=20).read().decode())
+answers = []
+for path in asked["paths"]:
+    request = urllib.request.Request(sys.argv[1] + path, data=body, headers=asked["headers"], method=asked["method"])
+    answers.append(urllib.request.urlopen(request, timeout=20).read().decode())
+print(json.dumps(answers))
 """
 """Not every host has curl. What is secret comes by standard input, so it is in no process list."""
 
@@ -35,16 +38,24 @@ class Api:
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """What it answers, as JSON; its own words when that is none."""
+        (answer,) = self.ask_all([path], method, body)
+        return answer
+
+    def ask_all(self, paths: Iterable[str], method: str = "GET", body: Any = None) -> list[Any]:
+        """One answer for each path, by one connection to the host."""
         headers = {"Content-Type": "application/json"}
         if self.credentials:
             headers["Authorization"] = f"Basic {base64.b64encode(self.credentials.encode()).decode()}"
-        asked = shlex.quote(json.dumps({"headers": headers, "method": method, "body": body}))
-        command = f"printf '%s' {asked} | python3 -c {shlex.quote(_ASK)} {shlex.quote(self.url + path)}"
-        text = self.host.check_output(f"sh -c {shlex.quote(command)}")
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
+        asked = {"headers": headers, "method": method, "body": body, "paths": list(paths)}
+        command = f"printf '%s' {shlex.quote(json.dumps(asked))} | python3 -c {shlex.quote(_ASK)} {shlex.quote(self.url)}"
+        return [_json(text) for text in json.loads(self.host.check_output(f"sh -c {shlex.quote(command)}"))]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class Prometheus(Api):
@@ -56,8 +67,16 @@ class Prometheus(Api):
 
     def samples(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Labels and value of each series that an expression gives now."""
-        found = self.get(f"query?query={urllib.parse.quote(expression)}")["result"]
-        return [(each["metric"], float(each["value"][1])) for each in found]
+        (found,) = self.samples_of([expression])
+        return found
+
+    def samples_of(self, expressions: Iterable[str]) -> list[list[tuple[dict[str, str], float]]]:
+        """As `samples`, for each of them."""
+        paths = [f"/api/v1/query?query={urllib.parse.quote(expression)}" for expression in expressions]
+        return [
+            [(each["metric"], float(each["value"][1])) for each in answer["data"]["result"]]
+            for answer in self.ask_all(paths)
+        ]
 
     def query(self, expression: str, label: str = "instance") -> dict[str, float]:
         """Values by one label."""

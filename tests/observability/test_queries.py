@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
+import pytest
+
+from acceptance.application import Application
+from alerts.faults import load
 from celery_fleet.panels import DASHBOARDS
 from celery_fleet.panels.queries import expressions
 from hosts import Fleet
 from monitors import prometheus_of
 
+LOADED = 40.0
+
+NAME = re.compile(
+    r"\b(?:celery|redis|node|probe|prometheus|alertmanager|fleet|queue:|worker:)[a-zA-Z0-9_:]+(?=[\[{ )]|$)"
+)
+"""Of a metric, in an expression."""
+
+BY_FAULT = {
+    "probe_ssl_earliest_cert_expiry": "what is probed by HTTPS",
+    "celery_queue_paused": "a paused queue",
+}
+"""Metrics that alerts look at and a healthy fleet has not, and what brings them about."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def work(fleet: Fleet, app: Application) -> None:
+    """Every queue has had tasks since Prometheus began to look, so that what grows has grown."""
+    queues = [
+        queue
+        for host in fleet.groups["workers"]
+        for pool in fleet.pools(host).values()
+        for queue in pool["queues"]
+    ]
+    with load(app, queues):
+        time.sleep(LOADED)
+
 
 def test_every_query_of_every_panel_has_data(fleet: Fleet) -> None:
-    prometheus = prometheus_of(fleet)
+    wanted = list(expressions(DASHBOARDS))
+    found = prometheus_of(fleet).samples_of(expr for _, expr, _ in wanted)
     empty = [
         f"{place}: {expr}"
-        for place, expr, fault in expressions(DASHBOARDS)
-        if not prometheus.samples(expr) and not fault
+        for (place, expr, fault), samples in zip(wanted, found, strict=True)
+        if not samples and not fault
     ]
     assert empty == []
 
@@ -26,7 +59,8 @@ def test_every_rule_evaluates_and_no_alert_of_a_healthy_fleet_fires(fleet: Fleet
     rules: list[dict[str, Any]] = [rule for group in groups for rule in group["rules"]]
     assert rules
     recorded = [rule for rule in rules if rule["type"] == "recording"]
-    assert [rule["name"] for rule in recorded if not prometheus.samples(rule["query"])] == []
+    found = prometheus.samples_of(rule["query"] for rule in recorded)
+    assert [rule["name"] for rule, samples in zip(recorded, found, strict=True) if not samples] == []
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] == "err"} == {}
     firing = [
         rule["name"]
@@ -34,3 +68,18 @@ def test_every_rule_evaluates_and_no_alert_of_a_healthy_fleet_fires(fleet: Fleet
         if rule["type"] == "alerting" and rule["state"] == "firing" and rule["name"] != "Watchdog"
     ]
     assert firing == []
+
+
+def test_alerts_look_at_what_there_is(fleet: Fleet) -> None:
+    """An alert of a healthy fleet gives nothing; but each metric that it asks for is there."""
+    prometheus = prometheus_of(fleet)
+    groups = prometheus.get("rules?type=alert")["groups"]
+    asked = {
+        name: rule["name"]
+        for group in groups
+        for rule in group["rules"]
+        for name in NAME.findall(rule["query"])
+    }
+    known = {*prometheus.get("label/__name__/values"), *BY_FAULT}
+    assert len(asked) > len(groups)
+    assert {name: alert for name, alert in asked.items() if name not in known} == {}

@@ -332,6 +332,13 @@ case(
     {5: [at("ticket", queue_name="reports")], 9: []},
 )
 case("QueueNoConsumers", "paused", consumers("0x20", "5x20", paused="1x20"), {10: []})
+case(
+    "QueuePaused",
+    "forgotten, then resumed",
+    queue("paused", "0x1 1x70 0x8"),
+    {50: [], 65: [at("ticket", **EMAIL)], 75: []},
+)
+case("QueuePaused", "for a while", queue("paused", "0x1 1x40 0x60"), {30: [], 90: []})
 case("QueueNoConsumers", "a restart", consumers("1 0 0 1 1", "5x20"), {2: [], 4: []})
 
 
