@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import time
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,12 @@ class Prometheus(Api):
             [(each["metric"], float(each["value"][1])) for each in answer["data"]["result"]]
             for answer in self.ask_all(paths)
         ]
+
+    def had(self, expressions: Iterable[str], since: float) -> list[bool]:
+        """For each of them: whether it has given a series at some time since then (seconds since the epoch)."""
+        span = f"start={since:.0f}&end={time.time():.0f}&step=5"
+        paths = [f"/api/v1/query_range?query={urllib.parse.quote(each)}&{span}" for each in expressions]
+        return [bool(answer["data"]["result"]) for answer in self.ask_all(paths)]
 
     def query(self, expression: str, label: str = "instance") -> dict[str, float]:
         """Values by one label."""

@@ -136,6 +136,24 @@ class Stage:
             (alert("DiskFillingUp", instance=host),),
         )
 
+    def failed_unit(self, host: str) -> Fault:
+        unit = "celery-fails-on-purpose.service"
+        return Fault(
+            f"a service fails on {host}",
+            lambda: self.run(host, f"systemd-run --unit={unit} --service-type=oneshot false || true"),
+            lambda: self.run(host, f"systemctl reset-failed {unit}"),
+            (alert("UnitFailed", instance=host, name=unit),),
+        )
+
+    def paused_queue(self, queue: str) -> Fault:
+        host = self.fleet.groups["workers"][0]
+        return Fault(
+            f"the queue {queue} is paused and forgotten",
+            lambda: self.run(host, f"fleet pause {queue}"),
+            lambda: self.run(host, f"fleet resume {queue}"),
+            (alert("QueuePaused", queue_name=queue),),
+        )
+
     def ending_certificate(self, host: str) -> Fault:
         place = "/etc/celery-fleet/certificates"
         return Fault(

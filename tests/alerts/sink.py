@@ -22,14 +22,12 @@ class Told:
     firing: bool
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    group: str = ""
+    """Of its notification: a receiver knows of each group what the last one said."""
 
     @property
     def name(self) -> str:
         return self.labels["alertname"]
-
-    @property
-    def key(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self.labels.items())
 
     def __str__(self) -> str:
         labels = ", ".join(f"{k}={v}" for k, v in sorted(self.labels.items()) if k != "alertname")
@@ -40,30 +38,35 @@ class Sink:
     """Everything that was told, in order."""
 
     def __init__(self) -> None:
+        self.began = time.time()
         self.told: list[Told] = []
+        self._last: dict[str, list[Told]] = {}
         self._lock = threading.Lock()
         self.url = ""
 
     def take(self, notification: Mapping[str, Any]) -> None:
         now = time.time()
         alerts = [
-            Told(now, each["status"] == "firing", each["labels"], each["annotations"])
+            Told(
+                now, each["status"] == "firing", each["labels"], each["annotations"], notification["groupKey"]
+            )
             for each in notification["alerts"]
         ]
         with self._lock:
             self.told += alerts
+            self._last[notification["groupKey"]] = alerts
 
     def since(self, moment: float) -> list[Told]:
         with self._lock:
             return [each for each in self.told if each.at >= moment]
 
     def firing(self) -> list[Told]:
-        """Those of which the last word is that they fire."""
-        last: dict[frozenset[tuple[str, str]], Told] = {}
+        """What a reader of the last notification of each group takes to go on.
+
+        An alert that is inhibited when it ends is not told of again: its group's next notification leaves it out.
+        """
         with self._lock:
-            for each in self.told:
-                last[each.key] = each
-        return [each for each in last.values() if each.firing]
+            return [each for alerts in self._last.values() for each in alerts if each.firing]
 
 
 @contextmanager

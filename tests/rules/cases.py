@@ -11,6 +11,9 @@ LABELS = (
 )  # fmt: skip
 """By which the alerts of one name are told apart."""
 
+DEPEND = ("TargetDown", "ProbeFailed")
+"""By `depends` as well: what they are about says whether Redis silences them."""
+
 ALWAYS = ("Watchdog",)
 """Is there for ever: it has no quiet case, and no end."""
 
@@ -75,6 +78,12 @@ case(
     "away and back",
     {'up{job="redis",instance="redis1"}': "1x1 0x6 1x3"},
     {1: [], 6: [at("ticket", instance="redis1", job="redis")], 10: []},
+)
+case(
+    "TargetDown",
+    "the console has nothing to tell without Redis",
+    {'up{job="console",instance="monitor1"}': "0x6"},
+    {6: [at("ticket", instance="monitor1", job="console", depends="redis")]},
 )
 case("TargetDown", "a target of the app's own", {'up{job="app",instance="x"}': "0x10"}, {8: []})
 
@@ -177,7 +186,13 @@ case(
     "ProbeFailed",
     "away and back",
     {PROBE: "1x1 0x6 1x3"},
-    {1: [], 6: [at("page", instance="monitor1", service="console")], 10: []},
+    {1: [], 6: [at("page", instance="monitor1", service="console", depends="redis")], 10: []},
+)
+case(
+    "ProbeFailed",
+    "Flower needs no Redis to answer",
+    {PROBE.replace("console", "flower"): "0x6"},
+    {6: [at("page", instance="monitor1", service="flower")]},
 )
 case("ProbeFailed", "restarts", {PROBE: "1 0 0 1 1 0 0 1 1 1"}, {3: [], 7: [], 8: []})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from rules.cases import CASES, LABELS, Case
+from rules.cases import CASES, DEPEND, LABELS, Case
 from templates.rendering import ROLES, evaluate, render, role_variables
 
 ROLE = ROLES / "monitoring"
@@ -154,7 +154,7 @@ def _test(files: list[str], cases: list[Case]) -> str:
 
 def _told(alert: str) -> str:
     name = f'alertname="{alert}"' if alert else 'alertname!="Watchdog"'
-    by = LABELS if alert else ("alertname",)
+    by = (*LABELS, *(["depends"] if alert in DEPEND else [])) if alert else ("alertname",)
     return f'max by ({", ".join(by)}) (ALERTS{{{name},alertstate="firing"}})'
 
 

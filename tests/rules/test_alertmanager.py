@@ -192,6 +192,7 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
             alert("WorkerMissing", "ticket", **WORKER),
             alert("QueueStuck", **EMAIL),
             alert("ExporterBlind", instance="monitor1"),
+            alert("ProbeFailed", service="console", instance="monitor1", depends="redis"),
         ],
         {"RedisDown redis1 page", "ExporterBlind monitor1 page"},
     ),
