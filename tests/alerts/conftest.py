@@ -28,6 +28,9 @@ SHORT = "10s"
 """In place of minutes for which a condition must hold."""
 
 ALERTS = {
+    # What explains others comes before them, as by default.
+    "RedisDown": {"for": "0s"},
+    "HostDown": {"for": "5s"},
     # The free space of a fleet that is just built, drawn on for a day, is always at its end.
     "DiskFillingUp": {"for": "1h"},
     # What is told of the past is told for as long as it is looked back: not for a quarter of an hour here.

@@ -6,7 +6,8 @@
 A real Redis is filled by seed.py, and the real console runs on it. Every page and every call that reads is asked for 30
 times: the median is to be below 100 ms. Each is asked for once more while MONITOR listens: Redis may be asked for
 nothing without a bound. Then as many requests as five minutes of ten open dashboards make come as fast as they can, and
-200 live streams are held open; the memory of the console stays bounded, and each stream gets every event.
+200 live streams are held open; the memory of the console stays bounded, and each stream gets every event. The fleet's
+exporter is scraped beside it.
 
 Answers are checked in both forms; the quick one has no goals.
 """
@@ -41,6 +42,8 @@ from rangewatch import Seen, Watch  # noqa: E402
 from seed import Amounts, Place, seed, write_beat, write_presences  # noqa: E402
 from sides import cpu_seconds, pss_mebibytes  # noqa: E402
 
+from celery_fleet.exporter.server import Exporter  # noqa: E402
+from celery_fleet.exporter.settings import Settings  # noqa: E402
 from consoles import Console, ConsoleProcess, reference_variables  # noqa: E402
 from integration.support import PASSWORD, USER, RedisServer, Services, free_port  # noqa: E402
 
@@ -308,6 +311,24 @@ class Bench:
             self.problems.append(f"{len(ended)} streams ended: {ended[0]}")
         return counts, during
 
+    def scrape(self, environment: dict[str, str]) -> None:
+        """What a scrape of the fleet's exporter takes, beside a console that is open."""
+        exporter = Exporter(Settings.read(environment))
+        milliseconds: list[float] = []
+        for _ in range(10):
+            time.sleep(1.1)  # within a second, scrapes share a reading
+            began = time.perf_counter()
+            text = exporter.metrics()
+            milliseconds.append((time.perf_counter() - began) * 1000)
+        lengths = [line for line in text.splitlines() if line.startswith("celery_queue_length{")]
+        waiting = sum(float(line.rpartition(" ")[2]) for line in lengths)
+        median = statistics.median(milliseconds)
+        self.figures["a scrape of the exporter (ms, median)"] = f"{median:.0f}"
+        if waiting < 0.9 * self.size.amounts.waiting:
+            self.problems.append(f"the exporter tells of {waiting:.0f} waiting tasks")
+        if median > GOAL:
+            self.problems.append(f"a scrape of the exporter took {median:.0f} ms")
+
     def redis_was_spared(self) -> None:
         """No KEYS, nothing slow."""
         with self.client(0) as client:
@@ -405,6 +426,8 @@ def main() -> int:
         say("many at once")
         bench.stream(found[0])
         say("streams")
+        bench.scrape(environment)
+        say("scrapes")
         ended.set()
         alive.join()
         bench.redis_was_spared()
