@@ -282,9 +282,9 @@ def tasks(reading: Reading) -> Iterator[Metric]:
             COUNTER,
             text,
             [
-                ("", _task(cell.name, cell.queue, cell.worker), cell.counts[what])
+                # A 0 too: a rate does not see the first value of a series.
+                ("", _task(cell.name, cell.queue, cell.worker), cell.counts.get(what, 0))
                 for cell in reading.cells
-                if what in cell.counts
             ],
         )
     yield Metric(
