@@ -25,6 +25,9 @@ NAME = re.compile(
 BY_FAULT = {
     "probe_ssl_earliest_cert_expiry": "what is probed by HTTPS",
     "celery_queue_paused": "a paused queue",
+    "celery_visibility_timeout_seconds": "`celery_delivery: stock`",
+    "fleet_certificate_error": "a certificate, see tests/alerts",
+    "fleet_certificate_expiry_timestamp_seconds": "a certificate, see tests/alerts",
 }
 """Metrics that alerts look at and a healthy fleet has not, and what brings them about."""
 

@@ -93,6 +93,18 @@ def unit(metric: str, values: str, **labels: str) -> dict[str, str]:
     return {f'{metric}{{job="node",instance="worker1",name="celery-worker@default.service"{more}}}': values}
 
 
+SENDER = 'node_systemd_service_restart_total{job="node",instance="%s",name="systemd-journal-upload.service"}'
+case(
+    "JournalNotForwarded",
+    "an outage of the log host",
+    {SENDER % "worker1": "0+10x25 250x20", SENDER % "worker2": "0+10x25 250x20"},
+    {5: [], 20: [at("ticket")], 40: []},
+)
+case("JournalNotForwarded", "started again with the log host", {SENDER % "worker1": "0 0 3x30"}, {15: []})
+case("JournalNotForwarded", "a short outage", {SENDER % "worker1": "0 10 20 30 30x30"}, {10: [], 15: []})
+case("UnitRestarting", "what tries again by it", {SENDER % "worker1": "0+10x30"}, {15: []})
+
+
 UNIT = {"instance": "worker1", "name": "celery-worker@default.service"}
 case(
     "UnitFailed",
