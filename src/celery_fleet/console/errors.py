@@ -97,6 +97,11 @@ _CODES = {
 _UNSHOWN = frozenset({"body", "query", "path", "header", "cookie"})
 
 
+def may_answer(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    """For `responses` of a route: an error that it may answer with, beside those of every route."""
+    return {status: {"model": ErrorBody, "description": description}}
+
+
 def answer(request: Request, problem: Problem) -> Response:
     """The response that tells a problem: a page to people, JSON to programs."""
     body = ErrorBody(

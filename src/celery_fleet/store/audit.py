@@ -51,6 +51,8 @@ class Audit:
 
     def list(self, limit: int = 50, before: str = "") -> list[AuditEntry]:
         """Entries, newest first; `before`: only those older than the entry with this id."""
+        if before and not before.strip("0-"):
+            return []  # nothing can be older than 0-0, and Redis takes the question for an error
         newest = f"({before}" if before else "+"
         found: Any = self._client.xrevrange(self._key, newest, "-", count=limit)
         return [_entry(key.decode(), values) for key, values in found]

@@ -294,6 +294,7 @@ def test_audit(client, monkeypatch):
     assert (newest.id, newest.outcome) == (second, "refused")
     assert len(newest.details["cut"]) < 9000
     assert [entry.id for entry in audit.list(before=second)] == [first]
+    assert audit.list(before="0-0") == []
     assert [entry.id for entry in audit.list(limit=1)] == [second]
     monkeypatch.setattr("celery_fleet.store.audit.LIMIT", 10)
     for number in range(500):

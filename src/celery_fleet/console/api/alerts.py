@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from .. import alerts
 from ..auth import Operator, Viewer
+from ..errors import may_answer
 from ..fleet import FleetOf
 from ..models.alerts import AlertList, Silenced, SilenceRequest
 
@@ -22,7 +23,7 @@ def silence(fleet: FleetOf, actor: Operator, asked: SilenceRequest) -> Silenced:
     return alerts.silence(fleet, actor, asked)
 
 
-@router.delete("/silences/{silence_id}")
+@router.delete("/silences/{silence_id}", responses=may_answer(404, "Alertmanager knows no such silence."))
 def unsilence(fleet: FleetOf, actor: Operator, silence_id: str) -> Silenced:
     """Ends a silence."""
     return alerts.unsilence(fleet, actor, silence_id)

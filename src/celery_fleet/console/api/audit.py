@@ -17,7 +17,7 @@ def list_audit(
     fleet: FleetOf,
     _: Viewer,
     before: Annotated[
-        str, Query(pattern=r"^(\d{1,20}-\d{1,20})?$", description="`next` of an earlier answer.")
+        str, Query(pattern=r"^(\d{1,19}-\d{1,19})?$", description="`next` of an earlier answer.")
     ] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> AuditList:

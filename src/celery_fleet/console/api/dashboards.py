@@ -7,10 +7,13 @@ from fastapi import APIRouter, Depends, Query
 
 from .. import dashboards
 from ..auth import Viewer
+from ..errors import may_answer
 from ..fleet import FleetOf
 from ..models.dashboards import DashboardDetail, DashboardList, DeployList, PanelData
 
 router = APIRouter(prefix="/api/v1", tags=["metrics"])
+
+_UNKNOWN = may_answer(404, "There is no such dashboard or panel.")
 
 Range = Literal["15m", "1h", "3h", "6h", "24h", "2d", "7d"]
 Values = Annotated[
@@ -33,13 +36,13 @@ def list_dashboards(_: Viewer) -> DashboardList:
     return dashboards.dashboards()
 
 
-@router.get("/dashboards/{name}")
+@router.get("/dashboards/{name}", responses=_UNKNOWN)
 def get_dashboard(fleet: FleetOf, _: Viewer, name: str, variables: Chosen) -> DashboardDetail:
     """One dashboard, and what can be chosen for its variables."""
     return dashboards.detail(fleet, name, variables)
 
 
-@router.get("/dashboards/{name}/panels/{panel_id}")
+@router.get("/dashboards/{name}/panels/{panel_id}", responses=_UNKNOWN)
 def get_panel(
     fleet: FleetOf,
     _: Viewer,

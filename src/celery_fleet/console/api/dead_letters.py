@@ -1,6 +1,6 @@
 """Dead letters: `GET /dlq/failed-tasks` and what can be done with them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
@@ -8,9 +8,8 @@ from celery_fleet.store.deadletters import REASONS
 
 from .. import deadletters
 from ..auth import Operator, Viewer
-from ..errors import Invalid
+from ..errors import Invalid, may_answer
 from ..fleet import FleetOf
-from ..models.common import ErrorBody
 from ..models.dead_letters import (
     BulkPreview,
     BulkRequest,
@@ -27,12 +26,8 @@ router = APIRouter(tags=["dead letters"])
 
 _PATH = "/dlq/failed-tasks"
 _ONE = _PATH + "/{task_id:path}"
-_GONE: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorBody, "description": "There is none of this id."}
-}
-_CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorBody, "description": "It is not as it was: `code` says retried, busy or stale."}
-}
+_GONE = may_answer(404, "There is none of this id.")
+_CONFLICT = may_answer(409, "It is not as it was: `code` says retried, busy or stale.")
 
 
 def list_dead_letters(

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from .. import overview
 from ..auth import Viewer
-from ..errors import NotFound
+from ..errors import NotFound, may_answer
 from ..fleet import FleetOf
 from ..history import LONGEST
 from ..models.overview import ChartData, Overview
@@ -21,7 +21,7 @@ def get_overview(request: Request, fleet: FleetOf, _: Viewer) -> Overview:
     return overview.current(fleet, request.app.state.hub.alerts)
 
 
-@router.get("/charts")
+@router.get("/charts", responses=may_answer(404, "There is no such queue."))
 def get_charts(
     fleet: FleetOf,
     _: Viewer,

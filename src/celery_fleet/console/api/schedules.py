@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header
 
 from .. import schedules
 from ..auth import Operator, Viewer
+from ..errors import may_answer
 from ..fleet import FleetOf
 from ..models.schedules import RunRequest, RunResult, ScheduleList
 from ..tasks.idempotency import once
@@ -19,7 +20,9 @@ def list_schedules(fleet: FleetOf, _: Viewer) -> ScheduleList:
     return schedules.schedules(fleet)
 
 
-@router.post("/{name:path}/run", status_code=202)
+@router.post(
+    "/{name:path}/run", status_code=202, responses=may_answer(404, "The schedule has no such entry.")
+)
 def run_schedule(
     fleet: FleetOf,
     actor: Operator,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from celery_fleet.console.auth import Operator, Viewer
+from celery_fleet.console.errors import may_answer
 from celery_fleet.console.fleet import FleetOf
 from celery_fleet.console.models.common import ErrorBody
 from celery_fleet.console.models.tasks import (
@@ -35,9 +36,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorBody, "description": "Nobody knows the task."}
-}
+_UNKNOWN = may_answer(404, "Nobody knows the task.")
 _EXAMPLES: dict[str, Any] = {
     "by type": {"value": {"type": "process", "data": "test", "priority": "high"}},
     "by name": {
@@ -98,12 +97,11 @@ _cancel_errors: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    409: {"model": ErrorBody, "description": "It runs on, because its kind of pool cannot end a task."},
+    **may_answer(409, "It runs on, because its kind of pool cannot end a task."),
 }
-_in_progress: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorBody, "description": "The same request is being worked on."},
-    413: {"model": ErrorBody, "description": "The body is too long."},
-}
+_in_progress = may_answer(409, "The same request is being worked on.") | may_answer(
+    413, "The body is too long."
+)
 
 with_alias(
     router,

@@ -6,7 +6,7 @@ from celery_fleet.survey.roster import ALIVE, SILENT
 
 from .. import workers
 from ..auth import Operator, Viewer
-from ..errors import NotFound
+from ..errors import NotFound, may_answer
 from ..fleet import FleetOf
 from ..models.queues import PauseRequest, PauseResult
 from ..models.workers import PoolInfo, PoolList, WorkerDetail, WorkerList
@@ -15,6 +15,8 @@ from .aliases import with_alias
 router = APIRouter(tags=["workers"])
 
 _V1 = "/api/v1"
+_NO_WORKER = may_answer(404, "There is no such worker.")
+_NO_POOL = may_answer(404, "There is no such pool.")
 
 
 def list_workers(fleet: FleetOf, _: Viewer) -> WorkerList:
@@ -24,13 +26,13 @@ def list_workers(fleet: FleetOf, _: Viewer) -> WorkerList:
     return WorkerList(workers=found, count=len(found), active=active)
 
 
-@router.get(_V1 + "/workers/{node}")
+@router.get(_V1 + "/workers/{node}", responses=_NO_WORKER)
 def get_worker(fleet: FleetOf, _: Viewer, node: str) -> WorkerDetail:
     """One worker (`pool@host`), and the tasks that it runs."""
     return workers.worker(fleet, node)
 
 
-@router.post(_V1 + "/workers/{node}/drain")
+@router.post(_V1 + "/workers/{node}/drain", responses=_NO_WORKER)
 def drain_worker(
     fleet: FleetOf, actor: Operator, node: str, asked: PauseRequest | None = None
 ) -> PauseResult:
@@ -38,7 +40,7 @@ def drain_worker(
     return workers.drain(fleet, actor, _node(node), asked.reason if asked else "")
 
 
-@router.post(_V1 + "/workers/{node}/undrain")
+@router.post(_V1 + "/workers/{node}/undrain", responses=_NO_WORKER)
 def undrain_worker(fleet: FleetOf, actor: Operator, node: str) -> PauseResult:
     """It takes tasks again."""
     return workers.undrain(fleet, actor, _node(node))
@@ -51,19 +53,19 @@ def list_pools(fleet: FleetOf, _: Viewer) -> PoolList:
     return PoolList(pools=found, count=len(found))
 
 
-@router.get(_V1 + "/pools/{pool}")
+@router.get(_V1 + "/pools/{pool}", responses=_NO_POOL)
 def get_pool(fleet: FleetOf, _: Viewer, pool: str) -> PoolInfo:
     """One pool."""
     return workers.pool(fleet, pool)
 
 
-@router.post(_V1 + "/pools/{pool}/drain")
+@router.post(_V1 + "/pools/{pool}/drain", responses=_NO_POOL)
 def drain_pool(fleet: FleetOf, actor: Operator, pool: str, asked: PauseRequest | None = None) -> PauseResult:
     """Its workers on all hosts, also those that start later, take nothing more."""
     return workers.drain(fleet, actor, _pool(pool), asked.reason if asked else "")
 
 
-@router.post(_V1 + "/pools/{pool}/undrain")
+@router.post(_V1 + "/pools/{pool}/undrain", responses=_NO_POOL)
 def undrain_pool(fleet: FleetOf, actor: Operator, pool: str) -> PauseResult:
     """They take tasks again."""
     return workers.undrain(fleet, actor, _pool(pool))
