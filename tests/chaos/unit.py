@@ -161,7 +161,6 @@ class Unit:
     def _launch(self) -> None:
         command = [sys.executable, *worker_command(self.node, self._options)]
         join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._cgroup.procs)]
-        self._ooms = self._cgroup.oom_kills()
         with (self._directory / f"{self.node}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*join, *self.host.command(*command)],
@@ -182,9 +181,6 @@ class Unit:
             self._hear()
             if not self.main:
                 self.main = next(iter(children(self._process.pid)), 0)
-            if (ooms := self._cgroup.oom_kills()) > self._ooms:
-                self._ooms = ooms
-                self._tell("oom")
             if not self._wanted:
                 return "stop"
             if self.ready and time.monotonic() - self._pinged > self._watchdog:
@@ -237,6 +233,10 @@ class Unit:
             if "READY=1" in lines and self._process:
                 self._pinged, self.ready = time.monotonic(), True
                 self._tell("ready")
+        # Also of one that is about to stop
+        if (ooms := self._cgroup.oom_kills()) > self._ooms:
+            self._ooms = ooms
+            self._tell("oom")
 
 
 def number_inside(pid: int) -> int | None:

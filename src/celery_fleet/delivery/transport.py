@@ -6,6 +6,7 @@ swept by time: what a node holds is its own until it says so, or is dead (see `o
 
 import json
 import logging
+import re
 from contextlib import suppress
 from functools import cache
 from queue import Empty
@@ -41,6 +42,8 @@ _dumps: Any = dumps
 _loads_typed: Any = loads_typed
 _environment: Any = detect_environment
 
+_TAG = re.compile(r'"delivery_tag"\s*:\s*"([^"\\]+)"')
+
 _CACHED = 1.0
 """Seconds for which a route that this connection declared itself is not looked up again."""
 
@@ -60,8 +63,11 @@ def use() -> None:
 
 
 def loads(text: str) -> Any:
-    """As kombu reads JSON, whose hook costs much and is needed for typed values only."""
-    return _loads_typed(text) if '"__type__"' in text else json.loads(text)
+    """As kombu reads JSON, whose hook costs much and is needed for typed values only. Raises ValueError, RecursionError."""
+    if '"__type__"' in text:
+        with suppress(Exception):  # of a type that there is not, or no value of it: it is what it looks like
+            return _loads_typed(text)
+    return json.loads(text)
 
 
 class QoS(_stock.QoS):  # type: ignore[misc]
@@ -218,10 +224,10 @@ class Channel(_stock.Channel):  # type: ignore[misc]
             self.custody.add(self)
         result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if queue not in self.active_fanout_queues:
-            self.connection._callbacks[queue] = self._receiver(no_ack, callback)
+            self.connection._callbacks[queue] = self._receiver(queue, no_ack, callback)
         return result
 
-    def _receiver(self, no_ack: bool, callback: Any) -> Any:
+    def _receiver(self, queue: str, no_ack: bool, callback: Any) -> Any:
         def receive(payload: Any) -> Any:
             try:
                 message = self.Message(payload, channel=self)
@@ -230,6 +236,8 @@ class Channel(_stock.Channel):  # type: ignore[misc]
                 if not no_ack:
                     self.giver.back([payload["properties"]["delivery_tag"]], Place.MALFORMED)
                 return None
+            if not isinstance(message.delivery_info, dict):
+                message.delivery_info = {"exchange": "", "routing_key": queue}
             if not no_ack:
                 self.qos.append(message, message.delivery_tag)
             return callback(message)
@@ -387,8 +395,10 @@ class Channel(_stock.Channel):  # type: ignore[misc]
         super()._on_connection_disconnect(connection)
 
     def _hand_over(self, queue: str, raw: bytes, cancelled: bool) -> bool:
-        payload = loads(_text(raw))
         no_ack = queue in self._no_ack
+        payload = self._read(raw)
+        if payload is None:
+            return False
         if queue not in self.connection._callbacks or self._closing:
             self._decline(queue, raw, payload, no_ack)
             return False
@@ -401,6 +411,16 @@ class Channel(_stock.Channel):  # type: ignore[misc]
                 return False
         self.connection._deliver(payload, queue)
         return True
+
+    def _read(self, raw: bytes) -> Any:
+        """The message, or None: Redis reads more than JSON has, such as 0x10 for a number. That is set aside."""
+        try:
+            return loads(_text(raw))
+        except (ValueError, RecursionError):
+            log.warning("A message that is no JSON is set aside")
+            tags = _TAG.findall(raw.decode(errors="replace"))
+            self.giver.back(list(dict.fromkeys(tags)), Place.MALFORMED)
+            return None
 
     def _decline(self, queue: str, raw: bytes, payload: Any, no_ack: bool) -> None:
         """Nobody consumes from the queue any more: the message goes back to where it was."""
@@ -420,7 +440,10 @@ class Channel(_stock.Channel):  # type: ignore[misc]
         reply = self.wire.run(script, keys, *arguments)
         if not reply or reply[0] < 0:
             return None
-        message = self.Message(loads(_text(reply[1])), channel=self)
+        payload = self._read(reply[1])
+        if payload is None:
+            return None
+        message = self.Message(payload, channel=self)
         if not no_ack:
             self.custody.add(self)
             self.qos.append(message, message.delivery_tag)

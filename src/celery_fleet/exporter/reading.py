@@ -24,7 +24,7 @@ from celery_fleet.store.connection import broker_client, key_prefix, state_clien
 from celery_fleet.store.deadletters import DeadLetters
 from celery_fleet.store.deploys import Deploy, Deploys
 from celery_fleet.store.figures import Cell, Figures, Spans
-from celery_fleet.store.headers import SINCE
+from celery_fleet.store.headers import SINCE, as_moment
 from celery_fleet.store.index import TaskIndex
 from celery_fleet.store.presence import FRESH as WORD_FRESH
 from celery_fleet.store.presence import Presence, Presences
@@ -209,8 +209,10 @@ def read_queues(  # noqa: PLR0917
 def _due(since: bytes, eta: bytes) -> float | None:
     """When a message was due: one that is tried again carries on when its task was first due, and is due at its ETA."""
     try:
-        first = float(since)
+        first = as_moment(float(since))
     except ValueError:
+        return None
+    if first is None:
         return None
     try:
         return max(first, datetime.fromisoformat(eta.decode()).timestamp())

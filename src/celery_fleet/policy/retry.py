@@ -13,7 +13,7 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, TimeLimitExceeded
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
-from celery_fleet.store.headers import LOST, SINCE
+from celery_fleet.store.headers import LOST, SINCE, as_count, as_moment
 from celery_fleet.topology.model import RetryPolicy, TaskSettings
 
 _TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded, TimeoutError, CeleryTimeoutError)
@@ -44,13 +44,13 @@ def may_retry(policy: RetryPolicy, retries: int, age: float) -> bool:
 
 def age(headers: Mapping[str, Any] | None) -> float:
     """Seconds since the task of a message was first due; 0 if it does not say."""
-    since = (headers or {}).get(SINCE)
+    since = as_moment((headers or {}).get(SINCE))
     return time.time() - since if since else 0.0
 
 
 def losses(headers: Mapping[str, Any] | None) -> int:
     """How many processes that held the task of a message have died."""
-    return int((headers or {}).get(LOST, 0))
+    return as_count((headers or {}).get(LOST))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Messages that no worker can run as a task: dead letters, where Celery would drop them or end itself."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -9,9 +10,12 @@ from celery.exceptions import InvalidTaskError
 from kombu.exceptions import ContentDisallowed
 from kombu.utils.encoding import safe_str
 
+from celery_fleet.delivery.transport import Fenced
 from celery_fleet.store.deadletters import letter_of
 
 from . import recorder
+
+log = logging.getLogger(__name__)
 
 
 class SetAside(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -73,11 +77,33 @@ def _checking(consumer: Any, create: _Handler) -> _Handler:
             problem = flaw(message)
             if problem:
                 return consumer.on_invalid_task(None, message, InvalidTaskError(problem))
-            return handle(message)
+            try:
+                return handle(message)
+            except (*consumer.connection_errors, Fenced):
+                raise
+            except (
+                Exception
+            ) as error:  # whatever it is: it would end the worker, and the next one that takes the message
+                log.exception("A message cannot be taken")
+                return consumer.on_invalid_task(None, message, error)
 
         return on_task_received
 
     return create_task_handler
+
+
+_TEXT: Any = str | None
+_NUMBER: Any = int | None
+_HEADERS: Mapping[str, Any] = {
+    "root_id": _TEXT, "parent_id": _TEXT, "group": _TEXT, "group_index": _NUMBER, "shadow": _TEXT, "eta": _TEXT,
+    "expires": str | int | float | None, "retries": _NUMBER, "argsrepr": _TEXT, "kwargsrepr": _TEXT, "origin": _TEXT,
+    "stamps": Mapping | None, "stamped_headers": list | tuple | None, "replaced_task_nesting": _NUMBER,
+}  # fmt: skip
+"""What Celery takes for granted; where it may be missing, None does as well."""
+_EMBEDDED: Mapping[str, Any] = {
+    "callbacks": list | None, "errbacks": list | None, "chain": list | None, "chord": Mapping | None,
+}  # fmt: skip
+_PROPERTIES: Mapping[str, Any] = {"reply_to": _TEXT, "correlation_id": _TEXT, "priority": int | float | None}
 
 
 def flaw(message: Any) -> str:
@@ -90,29 +116,32 @@ def flaw(message: Any) -> str:
         payload = message.payload
     except Exception:
         return ""
-    if isinstance(headers, Mapping) and "task" in headers:
-        if isinstance(payload, Mapping):
-            return _flaw_of_call(headers, payload)
-        if not isinstance(payload, list | tuple) or len(payload) != 3:
-            return "its body is not [args, kwargs, embed]"
-        args, kwargs, embed = payload
-        call = {"args": args, "kwargs": kwargs}
-        return (
-            _flaw_of_call(headers, call) if isinstance(embed, Mapping | None) else "its embed is no mapping"
-        )
-    if isinstance(payload, Mapping) and "task" in payload:
-        return _flaw_of_call(payload, payload)
-    return ""
+    if isinstance(payload, Mapping):
+        task = headers if isinstance(headers, Mapping) and "task" in headers else payload
+        return _flaw_of_call(task, payload, message.properties) if "task" in task else ""
+    if not isinstance(headers, Mapping) or "task" not in headers:
+        return ""
+    if (
+        not isinstance(payload, list | tuple)
+        or len(payload) != 3
+        or not isinstance(payload[2], Mapping | None)
+    ):
+        return "its body is not [args, kwargs, embed]"
+    args, kwargs, embed = payload
+    return _flaw_of_call(headers, {"args": args, "kwargs": kwargs, **(embed or {})}, message.properties)
 
 
-def _flaw_of_call(task: Mapping[str, Any], call: Mapping[str, Any]) -> str:
-    limits = task.get("timelimit")
+def _is_signature(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("task"), str)
+
+
+def _flaw_of_call(task: Mapping[str, Any], call: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+    limits, stamped = task.get("timelimit"), task.get("stamped_headers")
     checks = {
         "its name is no text": isinstance(task.get("task"), str),
         "its id is no text": isinstance(task.get("id"), str),
         "its args are no list": isinstance(call.get("args", ()), list | tuple),
         "its kwargs are no mapping": isinstance(call.get("kwargs", {}), Mapping),
-        "its retries are no number": isinstance(task.get("retries"), int | None),
         "its timelimit is no pair of numbers": not limits
         or (
             isinstance(limits, list | tuple)
@@ -120,6 +149,19 @@ def _flaw_of_call(task: Mapping[str, Any], call: Mapping[str, Any]) -> str:
             and all(isinstance(each, int | float | None) for each in limits)
         ),
     }
+    for known, said in ((_HEADERS, task), (_EMBEDDED, call), (_PROPERTIES, properties)):
+        checks |= {
+            f"its {name} is {type(said[name]).__name__}": isinstance(said[name], kind)
+            for name, kind in known.items()
+            if name in said
+        }
+    for name in ("callbacks", "errbacks", "chain"):
+        if isinstance(calls := call.get(name), list):
+            checks[f"its {name} are no signatures"] = all(map(_is_signature, calls))
+    if isinstance(chord := call.get("chord"), Mapping):
+        checks["its chord is no signature"] = _is_signature(chord)
+    if isinstance(stamped, list | tuple):
+        checks["its stamped_headers are no texts"] = all(isinstance(each, str) for each in stamped)
     return next((problem for problem, fine in checks.items() if not fine), "")
 
 
@@ -136,7 +178,13 @@ def _set_aside(
     )
 
     def finish() -> None:
-        drop()
+        try:
+            drop()
+        except consumer.connection_errors:
+            raise
+        except Exception:  # Celery describes it before it rejects it, and not every message can be described
+            if not message.acknowledged:
+                message.reject_log_error(log, consumer.connection_errors)
         if reason != "unknown_task" and not letter.task_id.startswith("message-"):
             consumer.app.backend.mark_as_failure(letter.task_id, error)
 

@@ -28,7 +28,7 @@ from celery_fleet.policy.parameters import parameters_of
 from celery_fleet.store.connection import key_prefix, state_client
 from celery_fleet.store.deadletters import DeadLetter, DeadLetters, letter_of, trace_id
 from celery_fleet.store.discreet import kept
-from celery_fleet.store.headers import LOST, ORIGIN, SINCE
+from celery_fleet.store.headers import LOST, ORIGIN, SINCE, as_count, as_moment, as_step, as_text
 from celery_fleet.store.index import TaskIndex, TaskRecord
 
 from . import showing
@@ -284,12 +284,15 @@ def raw_message(message: Any) -> str:
 
 def queue_name(app: Celery, delivery_info: Mapping[str, Any]) -> str:
     """The queue that a message came from, as far as its exchange and routing key tell."""
-    exchange, key = delivery_info.get("exchange"), delivery_info.get("routing_key") or ""
+    exchange, key = (
+        each if isinstance(each := delivery_info.get(name), str) else ""
+        for name in ("exchange", "routing_key")
+    )
     if exchange and key not in app.amqp.queues:
         for name, queue in app.amqp.queues.items():
             if queue.exchange and (queue.exchange.name, queue.routing_key) == (exchange, key):
                 return str(name)
-    return str(key)
+    return key
 
 
 def _known(request: Any) -> dict[str, Any]:
@@ -300,17 +303,17 @@ def _known(request: Any) -> dict[str, Any]:
         "name": request.name,
         "queue": queue_name(request.app, request.delivery_info),
         "worker": request.hostname,
-        "args": (request.argsrepr or "")[:_REPR_LIMIT],
-        "kwargs": (request.kwargsrepr or "")[:_REPR_LIMIT],
+        "args": as_text(request.argsrepr)[:_REPR_LIMIT],
+        "kwargs": as_text(request.kwargsrepr)[:_REPR_LIMIT],
         "eta": request.eta.timestamp() if request.eta else None,
         "since": _since(request),
-        "retries": _integer(said.get("retries")) or 0,
-        "losses": _integer(said.get(LOST)) or 0,
-        "priority": _integer(request.delivery_info.get("priority")),
-        "root_id": request.root_id or "",
-        "parent_id": request.parent_id or "",
+        "retries": as_count(said.get("retries")),
+        "losses": as_count(said.get(LOST)),
+        "priority": as_step(request.delivery_info.get("priority")),
+        "root_id": as_text(request.root_id),
+        "parent_id": as_text(request.parent_id),
         "trace_id": trace_id(said.get("traceparent")),
-        "origin": said.get(ORIGIN) or "",
+        "origin": as_text(said.get(ORIGIN)),
     }
 
 
@@ -319,13 +322,9 @@ def _since(request: Any) -> float | None:
     said = request.request_dict
     again = said.get("retries") or said.get(LOST) or request.delivery_info.get("redelivered")
     eta = request.eta.timestamp() if request.eta else None
-    due = eta if again else said.get(SINCE)
+    due = eta if again else as_moment(said.get(SINCE))
     received: float | None = request.received_at
-    return float(due) if isinstance(due, int | float) else received
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return received if due is None else float(due)
 
 
 def _step(request: Any, state: str, at: float, more: Any) -> dict[str, Any]:
@@ -362,7 +361,7 @@ def _letter(app: Celery, request: Any, exc: BaseException, einfo: Any, reason: s
         args=request.args,
         kwargs=request.kwargs,
         traceback=str(getattr(einfo, "traceback", None) or ""),
-        losses=(context.headers or {}).get(LOST, 0),
+        losses=as_count((context.headers or {}).get(LOST)),
         worker=request.hostname,
     )
 

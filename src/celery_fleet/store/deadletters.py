@@ -17,7 +17,7 @@ from uuid import uuid4
 import redis
 from kombu.utils import json as kombu_json
 
-from .headers import LOST, ORIGIN, SINCE
+from .headers import LOST, ORIGIN, SINCE, as_count, as_moment, as_step, as_text
 
 REASONS = (
     "failed",
@@ -125,20 +125,20 @@ def letter_of(message: str, *, reason: str, **known: Any) -> DeadLetter:
     delivery = _mapping(properties.get("delivery_info"))
     args, kwargs = _call(envelope, properties)
     found: dict[str, Any] = {
-        "task_id": _text(headers.get("id")) or _id_of(message, properties),
-        "name": _text(headers.get("task")),
-        "queue": _text(delivery.get("routing_key")),
+        "task_id": as_text(headers.get("id")) or _id_of(message, properties),
+        "name": as_text(headers.get("task")),
+        "queue": as_text(delivery.get("routing_key")),
         "args": args,
         "kwargs": kwargs,
         "message": message,
-        "attempts": _number(headers.get("retries")) + 1,
-        "losses": _number(headers.get(LOST)),
-        "since": _number(headers.get(SINCE)) or None,
-        "priority": properties.get("priority"),
-        "root_id": _text(headers.get("root_id")),
-        "parent_id": _text(headers.get("parent_id")),
+        "attempts": as_count(headers.get("retries")) + 1,
+        "losses": as_count(headers.get(LOST)),
+        "since": as_moment(headers.get(SINCE)),
+        "priority": as_step(properties.get("priority")),
+        "root_id": as_text(headers.get("root_id")),
+        "parent_id": as_text(headers.get("parent_id")),
         "trace_id": trace_id(headers.get("traceparent")),
-        "origin": _text(headers.get(ORIGIN)),
+        "origin": as_text(headers.get(ORIGIN)),
         "failed_at": time.time(),
     }
     return DeadLetter(**{**found, "reason": reason, **known})
@@ -342,16 +342,24 @@ def _stored(letter: DeadLetter) -> dict[str, str]:
 
 
 def _letter(found: Mapping[bytes, bytes]) -> DeadLetter:
-    known: dict[str, Any] = json.loads(found[b"brief"])
+    known: dict[str, Any] = _loaded(found[b"brief"])
     for name in ("message", "traceback", "retried_as", "retried_by"):
         if name.encode() in found:
             known[name] = found[name.encode()].decode(errors="surrogateescape")
     for name in ("args", "kwargs"):
         if name.encode() in found:
-            known[name] = json.loads(found[name.encode()])
+            known[name] = _loaded(found[name.encode()])
     if b"retried_at" in found:
         known["retried_at"] = float(found[b"retried_at"])
     return DeadLetter(**{name: value for name, value in known.items() if name in _NAMES})
+
+
+def _loaded(raw: bytes) -> Any:
+    """JSON; half of a surrogate pair, which no program could pass on, is replaced."""
+    value = json.loads(raw)
+    if b"\\ud" not in raw.lower():
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def call_of(message: str) -> tuple[Any, Any]:
@@ -403,22 +411,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
-    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
-
-
-def _number(value: object) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
-
-
 def trace_id(traceparent: object) -> str:
     """The second part of W3C's `00-<trace id>-<span id>-<flags>`."""
-    parts = _text(traceparent).split("-")
+    parts = as_text(traceparent).split("-")
     return parts[1] if len(parts) == 4 else ""
 
 
 def _id_of(message: str, properties: Mapping[str, Any]) -> str:
-    tag = _text(properties.get("delivery_tag"))
+    tag = as_text(properties.get("delivery_tag"))
     return f"message-{tag or hashlib.sha256(_encoded(message)).hexdigest()[:32]}"
 
 

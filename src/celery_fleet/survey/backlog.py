@@ -9,7 +9,7 @@ import redis
 
 from celery_fleet.delivery.keys import Keys
 from celery_fleet.policy.priority import STEPS, fleet_priority
-from celery_fleet.store.headers import SINCE
+from celery_fleet.store.headers import SINCE, as_moment
 
 _MOST_HELD = 10_000
 """Entries of one worker that are looked into, to tell whose queue they are of."""
@@ -94,4 +94,4 @@ def first_due(message: bytes) -> float | None:
         since = json.loads(message)["headers"][SINCE]
     except (ValueError, TypeError, KeyError):
         return None
-    return float(since) if isinstance(since, int | float) else None
+    return as_moment(since)

@@ -15,7 +15,7 @@ from celery_fleet.delivery.keys import Keys
 from celery_fleet.delivery.pending import Located
 from celery_fleet.delivery.scripts import Script
 from celery_fleet.policy.priority import STEPS, broker_priority, fleet_priority
-from celery_fleet.store.headers import SINCE
+from celery_fleet.store.headers import SINCE, as_moment
 from celery_fleet.topology.discretion import Discretion
 
 MOST = 500
@@ -82,13 +82,12 @@ def find_waiting(client: "redis.Redis", task_id: str, queues: Sequence[str], key
 def waiting(found: Located) -> Waiting:
     """What people are shown of a message that was found."""
     headers = found.message["headers"]
-    since = headers.get(SINCE)
     return Waiting(
         headers["id"],
         str(headers.get("task") or ""),
         found.queue,
         found.priority,
-        float(since) if isinstance(since, int | float) else None,
+        as_moment(headers.get(SINCE)),
         envelope.due(headers) if found.due is None else found.due,
         str(headers.get("argsrepr") or "")[:_SHOWN],
         str(headers.get("kwargsrepr") or "")[:_SHOWN],
@@ -111,7 +110,7 @@ def _waiting(queue: str, step: int, row: Sequence[Any]) -> Waiting:
         name,
         queue,
         fleet_priority(step),
-        float(since) if since else None,
+        as_moment(float(since)) if since else None,
         envelope.due({"eta": eta}),
         args,
         kwargs,
