@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from acceptance.application import Application
+from acceptance.waiting import eventually
 from alerts.faults import load
 from celery_fleet.panels import DASHBOARDS
 from celery_fleet.panels.queries import expressions
@@ -16,6 +17,8 @@ from hosts import Fleet
 from monitors import prometheus_of
 
 LOADED = 40.0
+GROWN = 300.0
+"""Seconds. What looks back for days is evaluated every two minutes, and wants two looks."""
 
 NAME = re.compile(
     r"\b(?:celery|redis|node|probe|prometheus|alertmanager|fleet|queue:|worker:)[a-zA-Z0-9_:]+(?=[\[{ )]|$)"
@@ -47,13 +50,16 @@ def work(fleet: Fleet, app: Application) -> None:
 
 def test_every_query_of_every_panel_has_data(fleet: Fleet) -> None:
     wanted = list(expressions(DASHBOARDS))
-    found = prometheus_of(fleet).samples_of(expr for _, expr, _ in wanted)
-    empty = [
-        f"{place}: {expr}"
-        for (place, expr, fault), samples in zip(wanted, found, strict=True)
-        if not samples and not fault
-    ]
-    assert empty == []
+
+    def empty() -> list[str]:
+        found = prometheus_of(fleet).samples_of(expr for _, expr, _ in wanted)
+        return [
+            f"{place}: {expr}"
+            for (place, expr, fault), samples in zip(wanted, found, strict=True)
+            if not samples and not fault
+        ]
+
+    eventually(empty, "every query has data", GROWN, until=lambda left: not left)
 
 
 def test_every_rule_evaluates_and_no_alert_of_a_healthy_fleet_fires(fleet: Fleet) -> None:
@@ -62,8 +68,12 @@ def test_every_rule_evaluates_and_no_alert_of_a_healthy_fleet_fires(fleet: Fleet
     rules: list[dict[str, Any]] = [rule for group in groups for rule in group["rules"]]
     assert rules
     recorded = [rule for rule in rules if rule["type"] == "recording"]
-    found = prometheus.samples_of(rule["query"] for rule in recorded)
-    assert [rule["name"] for rule, samples in zip(recorded, found, strict=True) if not samples] == []
+
+    def empty() -> list[str]:
+        found = prometheus.samples_of(rule["query"] for rule in recorded)
+        return [rule["name"] for rule, samples in zip(recorded, found, strict=True) if not samples]
+
+    eventually(empty, "every recording rule has data", GROWN, until=lambda left: not left)
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] == "err"} == {}
     firing = [
         rule["name"]
@@ -83,6 +93,10 @@ def test_alerts_look_at_what_there_is(fleet: Fleet) -> None:
         for rule in group["rules"]
         for name in NAME.findall(rule["query"])
     }
-    known = {*prometheus.get("label/__name__/values"), *BY_FAULT}
     assert len(asked) > len(groups)
-    assert {name: alert for name, alert in asked.items() if name not in known} == {}
+
+    def unknown() -> dict[str, str]:
+        known = {*prometheus.get("label/__name__/values"), *BY_FAULT}
+        return {name: alert for name, alert in asked.items() if name not in known}
+
+    eventually(unknown, "every metric is there", GROWN, until=lambda left: not left)
