@@ -140,6 +140,7 @@ class Stage:
         unit = "celery-fails-on-purpose.service"
         return Fault(
             f"a service fails on {host}",
+            # It is to fail, which makes systemd-run fail; if it did not, nobody would be told, and the test would fail
             lambda: self.run(host, f"systemd-run --unit={unit} --service-type=oneshot false || true"),
             lambda: self.run(host, f"systemctl reset-failed {unit}"),
             (alert("UnitFailed", instance=host, name=unit),),
