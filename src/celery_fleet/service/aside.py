@@ -9,6 +9,7 @@ from celery import bootsteps
 from celery.exceptions import InvalidTaskError
 from kombu.exceptions import ContentDisallowed
 from kombu.utils.encoding import safe_str
+from redis.exceptions import RedisError
 
 from celery_fleet.delivery.transport import Fenced
 from celery_fleet.store.deadletters import letter_of
@@ -79,11 +80,10 @@ def _checking(consumer: Any, create: _Handler) -> _Handler:
                 return consumer.on_invalid_task(None, message, InvalidTaskError(problem))
             try:
                 return handle(message)
-            except (*consumer.connection_errors, Fenced):
-                raise
-            except (
-                Exception
-            ) as error:  # whatever it is: it would end the worker, and the next one that takes the message
+            except (*consumer.connection_errors, RedisError, Fenced):
+                raise  # it is not the message's fault
+            except Exception as error:
+                # Whatever it is, it would end this worker, and the next one that takes the message.
                 log.exception("A message cannot be taken")
                 return consumer.on_invalid_task(None, message, error)
 
@@ -128,7 +128,7 @@ def flaw(message: Any) -> str:
     ):
         return "its body is not [args, kwargs, embed]"
     args, kwargs, embed = payload
-    return _flaw_of_call(headers, {"args": args, "kwargs": kwargs, **(embed or {})}, message.properties)
+    return _flaw_of_call(headers, {**(embed or {}), "args": args, "kwargs": kwargs}, message.properties)
 
 
 def _is_signature(value: Any) -> bool:
