@@ -75,7 +75,8 @@ def test_what_is_chosen_is_in_the_address_and_stays(desk: OpenDesk, work: dict[s
 
 
 def test_an_empty_panel_says_what_fills_it(desk: OpenDesk, work: dict[str, str]) -> None:
-    at_desk = opened(desk, "/ui/metrics/queues?range=15m")
+    # A queue that no other test pauses
+    at_desk = opened(desk, "/ui/metrics/queues?queue=cleanup&range=15m")
     expect(card(at_desk.page, "paused")).to_contain_text("Filled by: fleet pause QUEUE")
 
 
