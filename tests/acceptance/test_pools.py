@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from testinfra.host import Host
@@ -13,10 +14,19 @@ from acceptance.application import SLEEP, Application, Task
 from acceptance.playbook import Overrides, Playbooks
 from acceptance.waiting import eventually
 from hosts import Fleet
+from security.confinement import Attempt, in_place_of
 
 HOST = "worker1"
 REMOVED, REMOVED_QUEUE = "cpu", "cpu_intensive"
 RENAMED, NEW_NAME, RENAMED_QUEUE = "default", "general", "default"
+OPENED: dict[Attempt, tuple[str, Any]] = {
+    ("write", "/srv/opened"): ("ReadWritePaths", ["/srv/opened"]),
+    ("socket", "AF_NETLINK"): ("RestrictAddressFamilies", ["AF_NETLINK"]),
+    ("processes", ""): ("ProtectProc", "default"),
+    ("namespace", ""): ("RestrictNamespaces", False),
+    ("ping", ""): ("AmbientCapabilities", ["CAP_NET_RAW"]),
+}
+"""What the pool with a new name may do that others may not, and by which key of its sandbox."""
 ROUNDS = 5
 """Echoes to each queue: a pool that takes what is not its own may lose a race, not five."""
 
@@ -98,10 +108,14 @@ def test_a_running_pool_leaves_traces(fleet: Fleet, as_inventoried: None) -> Non
 
 
 def other_pools(playbooks: Playbooks) -> Overrides:
-    """One pool gone from the host, one with a new name. The queue of the first is promised to a pool elsewhere."""
+    """One pool gone from the host, one with a new name and an opened sandbox.
+
+    The queue of the first is promised to a pool elsewhere.
+    """
     here = playbooks.value(HOST, "celery_worker_pools")
     del here[REMOVED]
     here = {NEW_NAME if name == RENAMED else name: settings for name, settings in here.items()}
+    here[NEW_NAME]["sandbox"] = dict(OPENED.values())
     there = playbooks.value("worker2", "celery_worker_pools")
     there["background"]["queues"].append(REMOVED_QUEUE)
     return {HOST: {"celery_worker_pools": here}, "worker2": {"celery_worker_pools": there}}
@@ -120,6 +134,7 @@ class Shape:
 def reshaped(playbooks: Playbooks, app: Application) -> Shape:
     """Only this host is converged: the pool that would take over the queue does not do so yet."""
     playbooks.converged_to()
+    playbooks.fleet.host(HOST).check_output("install -d -o celery /srv/opened")
     during = app.send(SLEEP, RENAMED_QUEUE, seconds=6)
     during.until("STARTED")
     playbooks.run("site.yml", f"--limit={HOST}", overrides=other_pools(playbooks))
@@ -139,6 +154,13 @@ class TestReshapedHost:
     def test_a_renamed_pool_does_its_work_under_its_new_name(self, app: Application, fleet: Fleet) -> None:
         units.until_ready(fleet.host(HOST), units.worker(NEW_NAME))
         assert app.echo(RENAMED_QUEUE).result()["worker"] == f"{NEW_NAME}@{HOST}"
+
+    def test_a_pool_may_do_what_its_sandbox_is_opened_for(self, fleet: Fleet) -> None:
+        host = fleet.host(HOST)
+        answers = in_place_of(host, f"celery-worker@{NEW_NAME}", list(OPENED))
+        assert [(attempt, answer.text) for attempt, answer in answers.items() if not answer.allowed] == []
+        others = in_place_of(host, "celery-worker@checks", list(OPENED))
+        assert [(attempt, answer.text) for attempt, answer in others.items() if answer.allowed] == []
 
     def test_what_ran_when_the_pool_was_renamed_has_finished(self, reshaped: Shape) -> None:
         assert reshaped.during.result()["pool"] == RENAMED

@@ -41,6 +41,8 @@ class PoolPlan:
     """continue or cancel: what becomes of running tasks."""
     log_level: str
     environment: Mapping[str, str]
+    sandbox: Mapping[str, Any]
+    """What it may do beyond the sandbox of all pools: systemd's directives."""
 
 
 @dataclass(frozen=True)
@@ -136,4 +138,5 @@ def _pool_plan(
         on_connection_loss=pool["on_connection_loss"],
         log_level=pool["log_level"],
         environment={**fleet_environment, **pool["environment"]},
+        sandbox=pool["sandbox"],
     )

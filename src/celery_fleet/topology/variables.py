@@ -144,6 +144,64 @@ AUTOSCALE: Fields = {
     "max": Field(whole("a number of processes", 1, 4096), required=True),
 }
 
+_PATHS = ListOf(
+    "paths",
+    text(
+        "a path",
+        r"-?/[^\s%\"'\\]*",
+        "give an absolute one, with a - in front where it may be absent; no spaces, quotes or %",
+    ),
+    distinct=True,
+)
+_DEVICE = text(
+    "a device",
+    r"(/dev/[^\s%]+|(char|block)-[a-z0-9*-]+)( [rwm]{1,3})?",
+    'write it as "/dev/kvm rw" or "char-rtc r"',
+)
+
+# What a pool may do beyond the sandbox of all pools, by the names of systemd.exec(5). Lists add to it.
+SANDBOX: Fields = {
+    "AmbientCapabilities": Field(
+        ListOf(
+            "capabilities",
+            text("a capability", r"CAP_[A-Z_]+", "give one of capabilities(7), such as CAP_NET_RAW"),
+            distinct=True,
+        )
+    ),
+    "DeviceAllow": Field(ListOf("devices", _DEVICE, distinct=True)),
+    "InaccessiblePaths": Field(_PATHS),
+    "LockPersonality": Field(switch("a switch")),
+    "MemoryDenyWriteExecute": Field(switch("a switch")),
+    "PrivateDevices": Field(switch("a switch")),
+    "PrivateTmp": Field(switch("a switch")),
+    "ProtectHome": Field(or_word("read-only", switch("a switch"))),
+    "ProtectProc": Field(one_of("a word for whose processes are seen", "default", "invisible")),
+    "ReadOnlyPaths": Field(_PATHS),
+    "ReadWritePaths": Field(_PATHS),
+    "RestrictAddressFamilies": Field(
+        ListOf(
+            "address families",
+            text(
+                "an address family", r"AF_[A-Z0-9_]+", "give one of address_families(7), such as AF_NETLINK"
+            ),
+            distinct=True,
+        )
+    ),
+    "RestrictNamespaces": Field(switch("a switch")),
+    "RestrictRealtime": Field(switch("a switch")),
+    "SystemCallFilter": Field(
+        ListOf(
+            "system calls",
+            text(
+                "a system call",
+                r"@?[a-z0-9_-]+",
+                "give a name, or a group of `systemd-analyze syscall-filter`",
+            ),
+            distinct=True,
+        )
+    ),
+}
+
 POOL: Fields = {
     "queues": Field(ListOf("queues", QUEUE_NAME, distinct=True, filled=True), required=True),
     "kind": Field(one_of("a kind of pool", PREFORK, THREADS, GEVENT, SOLO), PREFORK),
@@ -158,6 +216,7 @@ POOL: Fields = {
     "on_connection_loss": Field(one_of("a word for what to do", CONTINUE, CANCEL), CONTINUE),
     "log_level": Field(one_of("a log level", "debug", "info", "warning", "error"), "info"),
     "environment": Field(Nullable(Environment(), instead={}), {}),
+    "sandbox": Field(Nullable(Record("a sandbox", SANDBOX), instead={}), {}),
 }
 
 HOST_QUEUE: Fields = {

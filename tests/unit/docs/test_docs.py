@@ -13,7 +13,17 @@ import yaml
 from celery_fleet.topology import plan_host, validate_fleet
 from celery_fleet.topology.fields import MISSING, Field
 from celery_fleet.topology.units import GIB, human_size
-from celery_fleet.topology.variables import AUTOSCALE, BEAT, POOL, QUEUE, RETRY, ROUTE, TRACING, VARIABLES
+from celery_fleet.topology.variables import (
+    AUTOSCALE,
+    BEAT,
+    POOL,
+    QUEUE,
+    RETRY,
+    ROUTE,
+    SANDBOX,
+    TRACING,
+    VARIABLES,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [
@@ -166,6 +176,7 @@ class TestInventoryInTheReadme:
         pytest.param("Retry policies", RETRY, id="retry"),
         pytest.param("Periodic tasks", BEAT, id="beat"),
         pytest.param("Pools", POOL, id="pool"),
+        pytest.param("Sandboxes", SANDBOX, id="sandbox"),
         pytest.param("Traces", TRACING, id="tracing"),
     ],
 )
@@ -184,7 +195,7 @@ def test_no_key_is_documented_that_does_not_exist() -> None:
     known = {*VARIABLES, *role_options()}
     for chapter, fields in {
         "Queues": QUEUE, "Routes": ROUTE, "Retry policies": RETRY, "Periodic tasks": BEAT, "Pools": POOL,
-        "Traces": TRACING,
+        "Sandboxes": SANDBOX, "Traces": TRACING,
     }.items():  # fmt: skip
         assert not set(defaults_in(section(text, chapter))) - set(fields) - known
     assert not set(defaults_in(section(text, "Other variables"))) - known

@@ -662,6 +662,42 @@ BAD = [
         ("environment", "CELERY_FLEET_POOL"),
         "the fleet itself sets",
     ),
+    # sandboxes
+    pooled(
+        "sandbox: a directive that it does not have",
+        {"sandbox": {"ReadWritePath": ["/srv"]}},
+        ("sandbox", "ReadWritePath"),
+        "did you mean ReadWritePaths?",
+    ),
+    pooled(
+        "sandbox: one path that is no list",
+        {"sandbox": {"ReadWritePaths": "/srv"}},
+        ("sandbox", "ReadWritePaths"),
+    ),
+    pooled(
+        "sandbox: a relative path",
+        {"sandbox": {"ReadWritePaths": ["srv"]}},
+        ("sandbox", "ReadWritePaths", 0),
+        "'srv' is not a path",
+    ),
+    pooled(
+        "sandbox: a path with a line of its own",
+        {"sandbox": {"ReadWritePaths": ["/srv\nExecStart=/bin/sh"]}},
+        ("sandbox", "ReadWritePaths", 0),
+        "is not a path",
+    ),
+    pooled(
+        "sandbox: a word for a switch",
+        {"sandbox": {"PrivateDevices": "maybe"}},
+        ("sandbox", "PrivateDevices"),
+        "true or false",
+    ),
+    pooled(
+        "sandbox: a capability without its name",
+        {"sandbox": {"AmbientCapabilities": ["NET_RAW"]}},
+        ("sandbox", "AmbientCapabilities", 0),
+        "CAP_NET_RAW",
+    ),
     # hosts
     bad(
         "CPUs zero",

@@ -86,6 +86,11 @@ def test_everything_of_a_pool_is_in_its_plan() -> None:
         "on_connection_loss": "cancel",
         "log_level": "debug",
         "environment": {"SMTP_HOST": "other", "N": 1},
+        "sandbox": {
+            "ReadWritePaths": ["/srv/cpu"],
+            "ProtectHome": "read-only",
+            "RestrictNamespaces": "false",
+        },
     }
     data = plan(16, celery_worker_pools={"cpu": settings}).as_dict()
     assert json.loads(json.dumps(data)) == data
@@ -104,6 +109,7 @@ def test_everything_of_a_pool_is_in_its_plan() -> None:
         "on_connection_loss": "cancel",
         "log_level": "debug",
         "environment": {"SMTP_HOST": "other", "WORKERS": "4", "DEBUG": "false", "N": "1"},
+        "sandbox": {"ReadWritePaths": ["/srv/cpu"], "ProtectHome": "read-only", "RestrictNamespaces": False},
     }
     assert (data["name"], data["cpus"], data["memory"]) == ("worker1", 8, 16 * GIB)
     assert data["redis_maxmemory"] is None
