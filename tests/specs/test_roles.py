@@ -20,7 +20,7 @@ SHAPE = [
     "tasks/main.yml",
     "tasks/install.yml",
 ]
-STEPS = {"Install", "Configure", "Run", "Switch", "Remove what is no longer wanted"}
+STEPS = {"Install", "Configure", "Run", "Switch", "Prove", "Remove what is no longer wanted"}
 
 
 def load(path: Path) -> Any:
@@ -35,16 +35,16 @@ def test_there_are_roles() -> None:
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 class TestRole:
     def test_has_the_shape(self, role: Path) -> None:
-        optional = {"celery_worker": {"tasks/install.yml"}, "celery_beat": {"tasks/install.yml"}}.get(
-            role.name, set()
-        )
+        optional = {"celery_worker": {"tasks/install.yml"}}.get(role.name, set())
         missing = [name for name in SHAPE if name not in optional and not (role / name).exists()]
         assert not missing
         assert not (role / "handlers").exists(), "restarts follow from state, not from handlers"
 
     def test_main_is_a_table_of_contents(self, role: Path) -> None:
         steps = load(role / "tasks" / "main.yml")
-        assert all("ansible.builtin.import_tasks" in step for step in steps)
+        assert all(
+            {"ansible.builtin.import_tasks", "ansible.builtin.include_tasks"} & set(step) for step in steps
+        )
         assert {step["name"] for step in steps} <= STEPS
 
     def test_defaults_are_the_documented_ones(self, role: Path) -> None:
