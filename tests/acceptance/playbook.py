@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fleetsecrets import secrets_of, told
 from hosts import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,8 @@ Overrides = Mapping[str, Settings]
 """Host names, or ALL, and the variables that are different there."""
 
 ALL = "all"
+
+ROTATE, ROTATE_FINISH = "ansible/playbooks/rotate.yml", "ansible/playbooks/rotate_finish.yml"
 
 REFUSALS = {
     "Check every variable of the fleet",
@@ -144,8 +147,8 @@ class Playbooks:
         overrides, groups = overrides or {}, groups or {}
         before, self._now = self._now, None  # unknown, until it has ended
         run = self._run(playbook, options, self._sources(overrides, groups))
-        whole = playbook == "site.yml" and not any("--limit" in option for option in options)
-        if "--check" in options or run.refused:
+        whole = playbook in ("site.yml", ROTATE) and not any("--limit" in option for option in options)
+        if "--check" in options or run.refused or playbook == ROTATE_FINISH:
             self._now = before
         elif whole and not run.code:
             self._now = _key(overrides, groups)
@@ -155,7 +158,8 @@ class Playbooks:
 
     def _run(self, playbook: str, options: Sequence[str], sources: Sequence[str]) -> Run:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
-        command = [program, *(f"--inventory={source}" for source in sources), *options, playbook]
+        # As much as it can tell: no secret is in that, either.
+        command = [program, "-vvv", *(f"--inventory={source}" for source in sources), *options, playbook]
         environment = {
             **{
                 name: value
@@ -176,10 +180,12 @@ class Playbooks:
             check=False,
         )
         output = process.stdout + process.stderr
+        if leaked := told(secrets_of(self.fleet), output):
+            pytest.fail(f"{' '.join(command)} tells secrets: {', '.join(leaked)}", pytrace=False)
         start = process.stdout.find('{\n    "custom_stats"')
         if start < 0:
             return Run(" ".join(command), process.returncode, output)
-        document = json.loads(process.stdout[start:])
+        document, _ = json.JSONDecoder().raw_decode(process.stdout, start)
         steps = [
             Step(task["task"]["name"], host, result)
             for play in document["plays"]
