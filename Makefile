@@ -15,7 +15,7 @@ TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts observability chaos dashboards lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts security observability chaos dashboards lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ bench-console: setup  ## how fast the console is with a million tasks, and 200 w
 
 alerts: setup   ## faults on the fleet of `make up`, told by its Prometheus and Alertmanager to a webhook; QUICK=1
 	@ALERTS=$(if $(QUICK),short,all) pytest tests/alerts
+
+security: setup  ## who gets in, what gets out, what a service may do, on the fleet of `make up`
+	@pytest tests/security
 
 observability: setup  ## traces, log host, and every query of panels and rules, on the fleet of `make up`
 	@pytest tests/observability
