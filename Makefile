@@ -15,7 +15,7 @@ TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts security observability chaos dashboards lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts security observability chaos sbom vulnerabilities dashboards lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,12 @@ observability: setup  ## traces, log host, and every query of panels and rules, 
 
 chaos: setup    ## tasks flow while workers and Redis are killed, frozen and cut off: none is lost; QUICK=1, SEED=n
 	@$(as_root) .venv/bin/python tests/chaos $(if $(QUICK),--quick) $(if $(SEED),--seed=$(SEED))
+
+sbom: setup     ## what is in each program of a release, as CycloneDX, in build/sbom
+	@scripts/sbom
+
+vulnerabilities: setup  ## asks PyPI for known vulnerabilities of every locked package
+	@scripts/vulnerabilities
 
 dashboards: setup  ## renews Grafana's files from the panels, see docs/dashboards.md
 	@python -m celery_fleet.panels deploy/grafana/dashboards
