@@ -103,7 +103,8 @@ def test_a_beat_that_moved_leaves_no_trace_where_it_was(fleet: Fleet) -> None:
     found = old.check_output(
         f"systemctl list-units --all --plain --no-legend {BEAT}; systemctl list-unit-files --no-legend {BEAT};"
         # pgrep fails when it finds nothing, which is what the test hopes for
-        f" find /etc/systemd -name '{BEAT}*'; pgrep --uid celery --list-full --full -- 'celery_fleet.app beat' || true"
+        " find /etc -name 'celery-beat*';"
+        " pgrep --uid celery-beat --list-full --full -- 'celery_fleet.app beat' || true"
     )
     assert found == ""
     assert units.ready(fleet.host(NEW_BEAT), BEAT)
