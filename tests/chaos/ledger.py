@@ -50,6 +50,11 @@ class Fault:
     def outage(self) -> bool:
         return self.healed is not None
 
+    def holds_up(self, since: float, first: Run, second: Run) -> bool:
+        """Whether it is an outage of where a task ran, or runs again, between a moment and its second run."""
+        mine = self.hits(first.node) or self.hits(second.node)
+        return mine and self.healed is not None and self.at <= second.begin and self.healed >= since
+
 
 @dataclass
 class Run:
@@ -190,12 +195,16 @@ def _cut_off(fault: Fault, first: Run, second: Run) -> bool:
 
 
 def redeliveries(tasks: Mapping[str, Task], faults: Sequence[Fault]) -> list[tuple[Fault, Run, float]]:
-    """Each run that a fault interrupted, and the seconds from the fault to the next run of the task."""
+    """Each run that a fault interrupted, and the seconds from the fault to the next run of the task.
+
+    Not where an outage came between: its length says nothing of the fault.
+    """
+    outages = [fault for fault in faults if fault.outage]
     found = []
     for task in tasks.values():
         for first, second in zip(task.runs, task.runs[1:], strict=False):
             fault = _interruption(first, second, faults)
-            if fault:
+            if fault and not any(outage.holds_up(fault.at, first, second) for outage in outages):
                 found.append((fault, first, second.begin - fault.at))
     return found
 

@@ -68,6 +68,34 @@ def test_a_kill_explains_the_run_that_it_interrupted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("outage", "counted"),
+    [
+        pytest.param(
+            Fault("Redis frozen", "all", EVERYWHERE, 5.5, healed=5.8, ends_work=False), 0, id="between"
+        ),
+        pytest.param(
+            Fault("Redis frozen", "all", EVERYWHERE, 4.9, healed=5.1, ends_work=False), 0, id="at its begin"
+        ),
+        pytest.param(
+            Fault("network cut", "all", "*@a", 5.5, healed=8.0, ends_work=False), 0, id="of its host"
+        ),
+        pytest.param(
+            Fault("network cut", "all", "*@b", 5.5, healed=8.0, ends_work=False), 1, id="of another host"
+        ),
+        pytest.param(
+            Fault("Redis frozen", "all", EVERYWHERE, 1.0, healed=4.0, ends_work=False), 1, id="before"
+        ),
+        pytest.param(
+            Fault("Redis frozen", "all", EVERYWHERE, 6.5, healed=9.0, ends_work=False), 1, id="after"
+        ),
+    ],
+)
+def test_what_an_outage_holds_up_says_nothing_of_redelivery(outage: Fault, counted: int) -> None:
+    marks = ("begin 4 prefork@a", "begin 6 prefork@a 8 0 1 1", "end 7 prefork@a")
+    assert len(redeliveries(account(*marks), [KILLED, outage])) == counted
+
+
+@pytest.mark.parametrize(
     "fault",
     [
         pytest.param(Fault("main killed", "prefork", "prefork@b", 5.0), id="another node"),
