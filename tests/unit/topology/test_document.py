@@ -1,11 +1,14 @@
 """The topology file says everything resolved, and is read back as what was written."""
 
+import copy
 import json
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery_fleet.topology import (
@@ -20,6 +23,7 @@ from celery_fleet.topology import (
 )
 from celery_fleet.topology.variables import SENSITIVE_ARGUMENTS
 from unit.topology.fleets import variables
+from unit.topology.garbage import JSON, paths
 
 RETRY = {
     "max_retries": 3,
@@ -294,3 +298,37 @@ def test_document_survives_json_and_names_every_task_the_same(work: dict[str, An
         }
     )
     assert again == document
+
+
+DOCUMENT = topology_document(variables())
+
+
+@given(st.sampled_from(paths(DOCUMENT)[1:]), JSON)
+def test_garbage_anywhere_in_a_document_is_told(path: tuple[Any, ...], garbage: Any) -> None:
+    """A host's file that somebody edited: it is read, or refused with its faults, and nothing else."""
+    document = copy.deepcopy(DOCUMENT)
+    here: Any = document
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = garbage
+    with suppress(InvalidTopology):
+        read_document(document)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_of_garbage_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "topology.json"
+    path.write_bytes(content)
+    with pytest.raises(InvalidTopology):
+        load_topology(path)
+
+
+@given(st.integers(0, 10_000))
+def test_a_file_that_is_cut_off_is_told(length: int) -> None:
+    text = json.dumps(DOCUMENT)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "topology.json"
+        path.write_text(text[: length % len(text)])
+        with pytest.raises(InvalidTopology):
+            load_topology(path)

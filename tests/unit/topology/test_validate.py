@@ -21,6 +21,7 @@ from unit.topology.fleets import (
     pool,
     unset,
 )
+from unit.topology.garbage import JSON, paths
 
 
 def problems_of(change: Change) -> list[Problem]:
@@ -159,21 +160,6 @@ def test_subclasses_of_plain_types_are_read_and_shown_as_plain_ones() -> None:
     (problem,) = problems_of(every("celery_queues", "email", "urgency", to=Tagged("soon")))
     assert "'soon' is not an urgency" in str(problem)
     assert "Tagged" not in str(problem)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10) | st.integers(), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The ways to all parts of a nested value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(below for key, item in items for below in paths(item, (*path, key)))]
 
 
 @given(JSON)
