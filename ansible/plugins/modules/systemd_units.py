@@ -207,14 +207,26 @@ def decide(wanted: dict, unit: dict[str, str], pending: list[str]) -> str | None
     return out_of_date(wanted, unit, pending) if wanted["name"].endswith(RESTARTED_KINDS) else None
 
 
+def drop_in_places(name: str, root: str = "/etc/systemd/system") -> tuple[str, str]:
+    """The directories of a unit's drop-ins: its own, and its template's."""
+    return f"{root}/{name}.d/", f"{root}/{re.sub('@.*', '@', name)}.service.d/"
+
+
+def overlooked(places: tuple[str, ...], unit: dict[str, str]) -> bool:
+    """Whether a unit was loaded without one of its drop-ins.
+
+    systemd 252 does not notice a directory of drop-ins that came later, and says that nothing has to be loaded again.
+    """
+    known = {os.path.basename(path) for path in unit.get("DropInPaths", "").split()}
+    there = {os.path.basename(path) for place in places for path in glob.glob(f"{place}*.conf")}
+    return not there <= known
+
+
 def out_of_date(wanted: dict, unit: dict[str, str], pending: list[str]) -> str | None:
     """Restart or reload when a running unit is older than what it reads; None when it is not."""
     name = wanted["name"]
     reads = [*inputs(unit), *wanted["restart_on"]]
-    drop_ins = (
-        f"/etc/systemd/system/{name}.d/",
-        f"/etc/systemd/system/{re.sub('@.*', '@', name)}.service.d/",
-    )
+    drop_ins = drop_in_places(name)
     started = parse_time(unit.get("ExecMainStartTimestamp", "")) or parse_time(
         unit.get("ActiveEnterTimestamp", "")
     )
@@ -257,7 +269,10 @@ def main() -> None:
     manager.prune(module.params["prune"], set(wanted))
 
     state = manager.show(list(wanted))
-    if any(
+    incomplete = [name for name in wanted if overlooked(drop_in_places(name), state.get(name, {}))]
+    for name in incomplete:
+        wanted[name]["restart"] = True
+    if incomplete or any(
         unit.get("NeedDaemonReload") == "yes" or unit.get("LoadState") == "not-found"
         for unit in state.values()
     ):

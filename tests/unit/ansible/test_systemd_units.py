@@ -128,3 +128,26 @@ def test_a_template_stands_for_its_instances() -> None:
     units_of = [wanted(name="a@.service", instances=["x", "y"]), wanted(name="b.target", instances=None)]
     assert [unit["name"] for unit in units.expand(units_of)] == ["a@x.service", "a@y.service", "b.target"]
     assert units.expand([wanted(name="a@.service", instances=[])]) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        pytest.param("", True, id="loaded before there was one"),
+        pytest.param("/lib/systemd/system/a.service.d/debian.conf", True, id="another is known"),
+        pytest.param("/etc/systemd/system/a.service.d/50-fleet.conf", False, id="known"),
+        pytest.param(
+            "/etc/systemd/system/a@1.service.d/50-fleet.conf", False, id="its own instead of its template's"
+        ),
+    ],
+)
+def test_a_drop_in_that_systemd_has_overlooked(tmp_path: Path, known: str, expected: bool) -> None:
+    places = units.drop_in_places("a.service", str(tmp_path))
+    Path(places[0]).mkdir()
+    (Path(places[0]) / "50-fleet.conf").touch()
+    assert units.overlooked(places, {"DropInPaths": known}) is expected
+
+
+def test_places_of_drop_ins() -> None:
+    assert units.drop_in_places("w@a.service", "/e") == ("/e/w@a.service.d/", "/e/w@.service.d/")
+    assert not units.overlooked(units.drop_in_places("none.service", "/nowhere"), {})
