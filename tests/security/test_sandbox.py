@@ -31,7 +31,7 @@ NEVER: list[Attempt] = [
 
 # Not by these: they need it for what they are there for.
 NEEDED: dict[Attempt, tuple[str, ...]] = {
-    ("processes", ""): ("prometheus-process-exporter",),
+    ("processes", ""): ("prometheus-process-exporter", "prometheus-node-exporter"),
     ("socket", "AF_NETLINK"): (
         "prometheus",
         "prometheus-alertmanager",
