@@ -8,7 +8,7 @@ import pytest
 from testinfra.host import Host
 
 from hosts import Fleet, read_fleet
-from security.confinement import Attempt, as_user, in_place_of
+from security.confinement import Answer, Attempt, as_user, in_place_of
 
 NEVER: list[Attempt] = [
     ("root", ""),
@@ -69,6 +69,11 @@ def services(host: Host) -> list[str]:
     return sorted(names)
 
 
+def denied(answers: dict[Attempt, Answer]) -> dict[Attempt, str]:
+    """What was refused, and in which words."""
+    return {attempt: answer.text for attempt, answer in answers.items() if not answer.allowed}
+
+
 def belongs(unit: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(unit, pattern) for pattern in patterns)
 
@@ -102,7 +107,7 @@ def test_what_is_refused_is_the_sandbox_s_doing(fleet: Fleet) -> None:
         ("read", "/etc/celery-fleet/redis-worker.password"),
     ]
     answers = as_user(fleet.host("worker2"), "celery", attempts)
-    assert {attempt: answer.text for attempt, answer in answers.items() if not answer.allowed} == {}
+    assert denied(answers) == {}
 
 
 def test_a_pool_does_its_work(fleet: Fleet) -> None:
@@ -117,4 +122,4 @@ def test_a_pool_does_its_work(fleet: Fleet) -> None:
         ("program", "/usr/bin/env true"),
     ]
     answers = in_place_of(fleet.host("worker1"), "celery-worker@default", attempts)
-    assert {attempt: answer.text for attempt, answer in answers.items() if not answer.allowed} == {}
+    assert denied(answers) == {}

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -61,10 +62,8 @@ def _port(name: str, port: object) -> str:
 
 
 def _networks(name: str, source: str) -> list[Network]:
-    try:
+    with suppress(ValueError):  # else it is a name
         return [ipaddress.ip_network(source, strict=False)]
-    except ValueError:
-        pass
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(source, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
