@@ -33,7 +33,7 @@ def nft_rules(wanted: Sequence[Mapping[str, Any]]) -> list[str]:
         ports = sorted(
             {_port(name, port) for port in rule["ports"]}, key=lambda port: int(port.split("-")[0])
         )
-        if not ports or not sources:
+        if not ports:
             continue
         to = f'{protocol} dport {{ {", ".join(ports)} }} counter accept comment "{name}"'
         if ANY in sources:
