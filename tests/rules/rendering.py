@@ -158,9 +158,11 @@ def _told(alert: str) -> str:
     return f'max by ({", ".join(by)}) (ALERTS{{{name},alertstate="firing"}})'
 
 
-def promtool(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a directory with the rules and the tests of them."""
-    for name, text in files().items():
+def promtool(
+    directory: Path, *arguments: str, texts: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """In a directory with the rules and the tests of them, or with other files."""
+    for name, text in (texts or files()).items():
         (directory / name).write_text(text)
     command = ["promtool", *arguments]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)

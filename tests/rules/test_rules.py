@@ -23,6 +23,12 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_a_fleet_of_queues_that_may_all_be_late(tmp_path: Path) -> None:
+    never = {urgency: {"queueing": None, "execution": None} for urgency in ("urgent", "standard", "bulk")}
+    run = promtool(tmp_path, "check", "rules", *FILES, texts=rendered(monitoring_slos=never))
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_alerts_fire_are_quiet_and_end(tmp_path: Path) -> None:
     tests = [name for name in files() if name.startswith("test-")]
     run = promtool(tmp_path, "test", "rules", *tests)
