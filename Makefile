@@ -61,8 +61,8 @@ molecule-single molecule-django: molecule-%:
 bench-converge: setup images  ## how long a converge takes, as a ratio to a plain shell script
 	@python tests/bench/converge.py
 
-bench-tasks: setup  ## what a task costs, as a ratio to stock Celery on the same Redis; QUICK=1 only tries it
-	@python tests/bench/tasks.py $(if $(QUICK),--quick)
+bench-tasks: setup  ## what a task costs, as a ratio to stock Celery, and by TLS; QUICK=1 only tries it
+	@python tests/bench/tasks.py --tls $(if $(QUICK),--quick)
 
 bench-console: setup  ## how fast the console is with a million tasks, and 200 who watch it; QUICK=1 only tries it
 	@python tests/bench/console.py $(if $(QUICK),--quick)

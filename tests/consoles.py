@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ START_TIME = 30.0
 class Console:
     """Where a console is, and a key for each role.
 
-    `prometheus`: the address of its Prometheus, where there is one, and `monitor`, `user:password` there.
+    `prometheus`: the address of its Prometheus, where there is one, and `monitor`, `user:password` there. `trusted`: files of
+    authorities, of which those that are there are trusted.
     """
 
     url: str
@@ -42,6 +44,7 @@ class Console:
     viewer: str
     prometheus: str = ""
     monitor: str = ""
+    trusted: Sequence[Path] = ()
 
     def request(
         self,
@@ -61,11 +64,17 @@ class Console:
             data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
         request = urllib.request.Request(f"{self.url}{path}", data, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=self._context()) as answer:
                 return answer.status, _read(answer.read())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, _read(error.read())
+
+    def _context(self) -> ssl.SSLContext | None:
+        if not self.trusted:
+            return None
+        texts = [path.read_text() for path in self.trusted if path.exists()]
+        return ssl.create_default_context(cadata="".join(texts))
 
     def get(self, path: str) -> Any:
         """The JSON of an answer that is 200."""
@@ -102,14 +111,18 @@ def deployed(fleet: Fleet) -> Console:
     """The console of an inventory, at the address at which people reach it."""
     host = (fleet.groups.get("edge") or fleet.groups["console"])[0]
     secrets_dir = Path(fleet.variables(host)["fleet_secrets_dir"])
+    address, tls = fleet.variables(host)["ansible_host"], fleet.variables(host).get("celery_tls")
     (monitor,) = fleet.groups["monitoring"]
     prometheus = fleet.variables(monitor).get("monitoring_prometheus_address", "127.0.0.1")
     return Console(
-        f"http://{fleet.variables(host)['ansible_host']}:8000",
+        f"https://{address}" if tls else f"http://{address}:8000",
         (secrets_dir / "console-operator").read_text().strip(),
         (secrets_dir / "console-viewer").read_text().strip(),
         f"http://{prometheus}:9090",
         credentials(fleet.variables(monitor)),
+        [secrets_dir / "certificates" / f"authority{which}.pem" for which in ("", ".previous")]
+        if tls
+        else (),
     )
 
 

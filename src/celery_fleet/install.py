@@ -106,6 +106,9 @@ def bare_app(environment: Environment, topology: Topology) -> Celery:
             "accept_content": ["json"],
         }
     )
+    secured = app.connection_for_write().ssl
+    if secured:  # what the URL says of it; Flower does not look there
+        app.conf.broker_use_ssl = secured
     _find_state(app, environment)
     showing.follow(Discretion(topology))
     if topology.delivery == "atomic":

@@ -85,14 +85,19 @@ class Application:
         """With nothing but the topology, the address of Redis, and the password of `client`."""
         redis, worker = fleet.groups["redis"][0], fleet.groups["workers"][0]
         secrets = Path(fleet.variables(redis)["fleet_secrets_dir"])
-        address, port = fleet.variables(redis)["ansible_host"], fleet.variables(redis).get("redis_port", 6379)
+        variables = fleet.variables(redis)
+        address = variables["ansible_host"]
+        place, trust = f"redis://client@{address}:{variables.get('redis_port', 6379)}", ""
+        if variables.get("celery_tls"):
+            place = f"rediss://client@{address}:{variables.get('redis_tls_port', 6380)}"
+            trust = f"?ssl_cert_reqs=required&ssl_ca_certs={secrets}/certificates/authority.pem"
         topology = directory / "topology.json"
         topology.write_text(fleet.host(worker).file("/etc/celery-fleet/topology.json").content_string)
         environment = {
             "CELERY_FLEET_TOPOLOGY": str(topology),
             "CELERY_FLEET_REDIS_PASSWORD_FILE": str(secrets / "redis-client"),
-            "CELERY_BROKER_URL": f"redis://client@{address}:{port}/0",
-            "CELERY_RESULT_BACKEND": f"redis://client@{address}:{port}/1",
+            "CELERY_BROKER_URL": f"{place}/0{trust}",
+            "CELERY_RESULT_BACKEND": f"{place}/1{trust}",
         }
         for name, value in environment.items():
             environ.setenv(name, value)

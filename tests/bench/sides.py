@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
 from fleet import BenchError
 
 from celery_fleet.topology.document import topology_document
@@ -147,9 +146,7 @@ class Side:
         self.server = server
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.results = redis.Redis(
-            port=server.port, db=databases[1], username=USER, password=PASSWORD, protocol=2
-        )
+        self.results = server.client(databases[1], decode_responses=False)
         self._databases = databases
         self._started = 0
 

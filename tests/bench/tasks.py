@@ -120,10 +120,9 @@ def say(text: str) -> None:
 
 
 class Bench:
-    """All measurements on one Redis."""
+    """All measurements."""
 
-    def __init__(self, server: RedisServer, sides: Sequence[Side], size: Size, concurrency: int) -> None:
-        self.server = server
+    def __init__(self, sides: Sequence[Side], size: Size, concurrency: int) -> None:
         self.sides = sides
         self.size = size
         self.concurrency = concurrency
@@ -180,7 +179,7 @@ class Bench:
     def _burst(self, side: Side, worker: Worker, client: Client) -> None:
         count = self.size.tasks
         side.forget()
-        server_cpu = self._server_cpu()
+        server_cpu = _server_cpu(side)
         worker.pause()
         published = client.ask(f"burst {count}")
         self.publish.add(side.name, count / published["seconds"])
@@ -193,7 +192,7 @@ class Bench:
         time.sleep(SETTLE)
         self.cpu.add(side.name, (cpu_seconds(pid) - cpu) / count * 1e6)
         self.main_cpu.add(side.name, (cpu_seconds(pid, alone=True) - main_cpu) / count * 1e6)
-        self.server_cpu.add(side.name, (self._server_cpu() - server_cpu) / count * 1e6)
+        self.server_cpu.add(side.name, (_server_cpu(side) - server_cpu) / count * 1e6)
 
     def _probe(self, side: Side, client: Client) -> None:
         time.sleep(random.uniform(0.02, 0.12))
@@ -207,11 +206,6 @@ class Bench:
         client.ask(f"burst {count}")
         until(lambda: side.done() >= count, f"the tasks of {side.name}", 0.02)
         time.sleep(SETTLE)
-
-    def _server_cpu(self) -> float:
-        with self.server.client() as client:
-            found = client.info("cpu")
-        return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
 
     def _in_turn(self, number: int) -> list[Side]:
         """The sides, in another order each round."""
@@ -264,6 +258,12 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def _server_cpu(side: Side) -> float:
+    with side.server.client() as client:
+        found = client.info("cpu")
+    return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
+
+
 def _success(side: Side, key: str) -> float | None:
     raw = side.results.get(key)
     found = json.loads(raw) if raw else {}
@@ -281,8 +281,12 @@ def report(bench: Bench) -> str:
             cells += ["-" if median is None else _short(median), figure.spread(name)]
         ratio = figure.ratio()
         cells += ["-" if ratio is None else f"{ratio:.2f}", figure.wanted, figure.verdict]
+        if "TLS" in names:
+            ratio = figure.ratio("TLS", "fleet")
+            cells.append("-" if ratio is None else f"{ratio:.2f}")
         rows.append(cells)
     header = ["", "", *(text for name in names for text in (name, "spread")), "fleet/stock", "goal", ""]
+    header += ["TLS/fleet"] if "TLS" in names else []
     return table(header, rows)
 
 
@@ -304,6 +308,9 @@ def options() -> argparse.Namespace:
         action="store_true",
         help="a third side: stock Celery that logs at info, as the fleet does",
     )
+    parser.add_argument(
+        "--tls", action="store_true", help="another side: the fleet by TLS, on a Redis of its own"
+    )
     return parser.parse_args()
 
 
@@ -320,6 +327,8 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="bench-tasks-"))
     (place / "redis").mkdir()
     server = RedisServer(place / "redis", free_port())
+    (place / "tls").mkdir()
+    secured = RedisServer(place / "tls", free_port(), tls=True)
     sides: list[Side] = []
     try:
         server.start()
@@ -327,7 +336,10 @@ def main() -> int:
         if chosen.same_log:
             sides.append(InfoStock("stock -l info", server, place / "info", chosen.kind, (10, 11)))
         sides.append(Fleet("fleet", server, place / "fleet", chosen.kind, variables))
-        bench = Bench(server, sides, size, CONCURRENCY[chosen.kind])
+        if chosen.tls:
+            secured.start()
+            sides.append(Fleet("TLS", secured, place / "fleet-tls", chosen.kind, variables))
+        bench = Bench(sides, size, CONCURRENCY[chosen.kind])
         if chosen.profile:
             bench.profile()
             return 0
@@ -343,6 +355,7 @@ def main() -> int:
         for side in sides:
             side.close()
         server.stop()
+        secured.stop()
         shutil.rmtree(place, ignore_errors=True)
     print("\n" + report(bench))
     machine = {"cpus": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0]}

@@ -12,10 +12,12 @@ from typing import Any
 from testinfra.host import Host
 
 FETCH = """
-import json, sys, urllib.error, urllib.request
+import json, ssl, sys, urllib.error, urllib.request
 url, headers = sys.argv[1], json.load(sys.stdin)
+secure = url.startswith("https:")
+context = ssl.create_default_context(cafile="/etc/ssl/celery-fleet/authority.pem") if secure else None
 try:
-    answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20)
+    answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20, context=context)
 except urllib.error.HTTPError as error:
     answer = error
 print(answer.status)
@@ -56,4 +58,5 @@ def entrance(variables: Mapping[str, Any], fleet: Any, port: int) -> str:
     names = ("edge_address", "base_address")
     given = next((variables[name] for name in names if variables.get(name)), None)
     address = given or alone or variables["ansible_host"]
-    return f"{'https' if variables.get('edge_certificate') else 'http'}://{address}:{port}"
+    tls = variables.get("edge_certificate", variables.get("celery_tls"))
+    return f"{'https' if tls else 'http'}://{address}:{port}"

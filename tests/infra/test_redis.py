@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from infra.http import addresses_of
+
 pytestmark = pytest.mark.group("redis")
 
 SOCKET = "/run/redis/redis-server.sock"
@@ -33,13 +35,11 @@ def test_service(host: Host) -> None:
 
 
 def test_listens_on_private_addresses_only(host: Host, variables: Mapping[str, Any]) -> None:
-    port = variables.get("redis_port", 6379)
-    listening = host.check_output("ss -H -ltn").splitlines()
-    addresses = {
-        line.split()[3].rsplit(":", 1)[0] for line in listening if line.split()[3].endswith(f":{port}")
-    }
-    assert "127.0.0.1" in addresses
-    assert not addresses & {"0.0.0.0", "*", "[::]"}
+    ports = [variables.get("redis_port", 6379), variables.get("redis_tls_port", 6380)]
+    closed, opened = ports if variables.get("celery_tls") else ports[::-1]
+    assert "127.0.0.1" in addresses_of(host, opened)
+    assert not addresses_of(host, opened) & {"0.0.0.0", "*", "[::]"}
+    assert not addresses_of(host, closed)
 
 
 def test_no_task_is_evicted_or_forgotten(host: Host, variables: Mapping[str, Any]) -> None:

@@ -42,6 +42,23 @@ def eventually(found: Callable[[], Any], patience: float = PATIENCE, what: str =
     return pytest.fail(f"{what} did not happen within {patience} s")
 
 
+def certify(path: Path, name: str = "IP:127.0.0.1") -> None:
+    """Writes a certificate that trusts itself, and its key beside it."""
+    key = path.with_suffix(".key")
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    about = [
+        "-subj",
+        "/CN=redis",
+        "-addext",
+        f"subjectAltName={name}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(path),
+    ]
+    subprocess.run(["openssl", "req", "-x509", *kind, *about], check=True, capture_output=True)
+
+
 @dataclass
 class RedisServer:
     """A Redis server that only USER with PASSWORD may use, from its own directory."""
@@ -49,6 +66,8 @@ class RedisServer:
     directory: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
+    tls: bool = False
+    """With a certificate of its own for 127.0.0.1, and no port in clear."""
 
     @property
     def host(self) -> str:
@@ -56,32 +75,55 @@ class RedisServer:
 
     def url(self, database: int = 0) -> str:
         """As services get it: with the user, without the password."""
+        if self.tls:
+            trust = f"?ssl_cert_reqs=required&ssl_ca_certs={self.certificate}"
+            return f"rediss://{USER}@{self.host}/{database}{trust}"
         return f"redis://{USER}@{self.host}/{database}"
+
+    @property
+    def certificate(self) -> Path:
+        return self.directory / "certificate.pem"
 
     @property
     def password_file(self) -> Path:
         return self.directory / "password"
 
     def client(self, database: int = 0, **options: Any) -> "redis.Redis":
-        login = {"username": USER, "password": PASSWORD}
-        return redis.Redis(port=self.port, db=database, decode_responses=True, protocol=2, **login, **options)
+        options = {"decode_responses": True, "protocol": 2, "username": USER, "password": PASSWORD, **options}
+        if self.tls:
+            trust = {"ssl_ca_certs": str(self.certificate), "ssl_check_hostname": False}
+            options = {"ssl": True, **trust, **options}
+        return redis.Redis(host="127.0.0.1", port=self.port, db=database, **options)
 
     def start(self) -> None:
         self.password_file.write_text(f"{PASSWORD}\n")
         (self.directory / "users.acl").write_text(
             f"user default off resetpass ~* &* +@all\nuser {USER} on >{PASSWORD} ~* &* +@all\n"
         )
+        if self.tls and not self.certificate.exists():
+            certify(self.certificate)
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *DIES_WITH_US,
-                    *("redis-server", "--bind", "127.0.0.1", "--port", str(self.port)),
+                    *("redis-server", "--bind", "127.0.0.1", *self._place()),
                     *("--dir", str(self.directory)),
                     *("--aclfile", str(self.directory / "users.acl"), "--save", "", "--appendonly", "yes"),
                 ],
                 stdout=log,
             )
         eventually(self._answers, what="the start of Redis")
+
+    def _place(self) -> list[str]:
+        if not self.tls:
+            return ["--port", str(self.port)]
+        files = {
+            "cert": self.certificate,
+            "key": self.certificate.with_suffix(".key"),
+            "ca-cert": self.certificate,
+        }
+        named = [word for name, path in files.items() for word in (f"--tls-{name}-file", str(path))]
+        return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *named]
 
     def _answers(self) -> bool:
         with self.client(retry=None) as client:

@@ -91,6 +91,7 @@ PLAN = {
     "address": "127.0.0.1",
     "addresses": {"one": "127.0.0.1"},
     "redis_maxmemory": 128 * 2**20,
+    "tls": False,
     "topology": {"queues": {"celery": {}, "email": {}}},
 }
 

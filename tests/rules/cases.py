@@ -298,11 +298,12 @@ for alert, metric in (("QueueLatencyBurn", "queue_wait_time"), ("TaskExecutionBu
     case(alert, "9 of 9 are late, which is little", histogram(metric, "0x20 9x40", "0x60"), {26: [], 50: []})
     case(alert, "all in time", histogram(metric, "0+100x60", "0+100x60"), {50: []})
     # The sums that Prometheus kept until the target became what it is
-    before = f'queue:celery_{"queueing" if metric == "queue_wait_time" else "execution"}_bad:sum'
+    before = f"queue:celery_{'queueing' if metric == 'queue_wait_time' else 'execution'}_bad:sum"
     case(
         alert,
         "all too late for the target that it had",
-        {f'{before}{{queue_name="email",target="3"}}': "0+100x20"} | histogram(metric, "0+100x60", "0+100x60"),
+        {f'{before}{{queue_name="email",target="3"}}': "0+100x20"}
+        | histogram(metric, "0+100x60", "0+100x60"),
         {15: [], 22: [], 50: []},
     )
 AGE = "oldest_message_age_seconds"

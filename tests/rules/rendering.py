@@ -44,6 +44,8 @@ def variables(directory: str, **more: Any) -> dict[str, Any]:
             "address": addresses["monitor1"],
             "addresses": addresses,
             "hosts": HOSTS,
+            "redis": {"address": addresses["redis1"], "port": 6379, "tls": False},
+            "tls": False,
             "topology": {"queues": QUEUES},
             "workers": WORKERS,
         },

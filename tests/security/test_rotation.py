@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import redis
@@ -33,8 +33,14 @@ class Load:
     errors: list[str] = field(default_factory=list)
 
 
+class Sender(Protocol):
+    """Who sends tasks: the application, or somebody for it."""
+
+    def send(self, name: str, /, queue: str, **kwargs: Any) -> Task: ...
+
+
 @contextmanager
-def load(app: Application, console: Console) -> Iterator[Load]:
+def load(app: Sender, console: Console, queue: str = "default") -> Iterator[Load]:
     """Tasks are sent and pages are asked for, some ten a second, by those that were there before."""
     load, over = Load(), threading.Event()
 
@@ -49,7 +55,7 @@ def load(app: Application, console: Console) -> Iterator[Load]:
         load.answers.append(console.request("GET", WORKERS)[0])
 
     def send() -> None:
-        load.tasks.append(app.send(SLEEP, "default", seconds=0.1))
+        load.tasks.append(app.send(SLEEP, queue, seconds=0.1))
 
     threads = [threading.Thread(target=again, args=(step,), daemon=True) for step in (ask, send)]
     for thread in threads:

@@ -24,7 +24,8 @@ def variables_of(
             "address": ADDRESSES[host],
             "addresses": ADDRESSES,
             "hosts": hosts,
-            "redis": {"host": "redis1", "address": ADDRESSES["redis1"], "port": 6380},
+            "redis": {"host": "redis1", "address": ADDRESSES["redis1"], "port": 6380, "tls": False},
+            "tls": False,
             "topology": {"queues": {"celery": {}}},
             "tracing": False,
         },
@@ -69,7 +70,7 @@ class TestConsole:
         evaluate("[__console_keys, __console_session_key, redis_users]", variables)
         for file in (tmp_path / "secrets").iterdir():
             assert file.read_text().strip() not in text
-        assert environment(variables)["CELERY_BROKER_URL"] == "redis://console@10.9.0.1:6380/0"
+        assert environment(variables)["CELERY_BROKER_URL"] == '"redis://console@10.9.0.1:6380/0"'
 
     def test_its_traces_go_where_those_of_the_fleet_go(self, tmp_path: Path) -> None:
         variables = variables_of("monitor1", tmp_path)

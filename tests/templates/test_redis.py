@@ -16,6 +16,7 @@ PLAN = {
     "address": "10.9.0.2",
     "addresses": {"redis1": "10.9.0.2", "worker1": "10.9.0.3"},
     "redis_maxmemory": 256 * 2**20,
+    "tls": False,
     "topology": {"queues": {"celery": {}, "email": {}}},
 }
 TRIAL = ROLES / "redis/files/redis-trial"

@@ -55,9 +55,18 @@ class ActionModule(ActionBase):
             document = topology_document(variables)
         except (DoesNotFit, InvalidTopology) as error:
             return {**result, "failed": True, "msg": f"Nothing was changed.\n{error}"}
+        redis = groups["redis"][0]
+        ports = [
+            int(inventory.value(redis, name, port))
+            for name, port in (("redis_port", 6379), ("redis_tls_port", 6380))
+        ]
+        if ports[0] == ports[1]:
+            message = f"redis_port and redis_tls_port of {redis} are both {ports[0]}: give two. Nothing was changed."
+            return {**result, "failed": True, "msg": message}
+        tls = bool(variables.get("celery_tls", DEFAULTS["celery_tls"]))
         own_backend = inventory.trace_backend(addresses)
         sent_to = traces(variables, own_backend)
-        redis, source = groups["redis"][0], variables["celery_app_source"]
+        source = variables["celery_app_source"]
         fact = {
             **plan.as_dict(),
             "address": addresses[host],
@@ -80,8 +89,10 @@ class ActionModule(ActionBase):
             "redis": {
                 "host": redis,
                 "address": addresses[redis],
-                "port": int(inventory.value(redis, "redis_port", 6379)),
+                "port": ports[tls],
+                "tls": tls,
             },
+            "tls": tls,
             "topology": document,
             # Where traces go, and which part of new ones is kept; false: nowhere
             "tracing": {**asdict(sent_to), "own": sent_to.endpoint == own_backend} if sent_to else False,

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -27,6 +28,7 @@ description:
     of ACL rules need no interpretation here, and an option that left the file goes back to its default.
   - Options that differ are set with C(CONFIG SET). ACL users that differ are set with C(ACL SETUSER), which
     unlike C(ACL LOAD) of Redis 7.0 keeps the connections of all users.
+  - A certificate whose file is not the one that the server shows is read again; connections stay.
   - What the server cannot change while it runs is returned as I(restart_needed). That is a comparison of
     states, so a run that fails before the restart is made good by the next one.
   - When C(appendonly) is switched on, the module waits until the append-only file holds the whole data set. A
@@ -107,6 +109,7 @@ users:
 OWN_PLACE = ("port", "tls-port", "unixsocket", "dir", "pidfile", "logfile")
 # The unit gives these on the server's command line.
 COMMAND_LINE = frozenset({"daemonize", "supervised"})
+CERTIFICATE = ["tls-cert-file", "tls-key-file", "tls-ca-cert-file"]
 SECRET = frozenset({"requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"})
 
 
@@ -231,7 +234,9 @@ def written(config: str) -> dict[str, str]:
     """What the file says of the options in OWN_PLACE."""
     lines = (shlex.split(line, comments=True) for line in config.splitlines())
     said = {words[0].lower(): " ".join(words[1:]) for words in lines if words}
-    return {"port": "6379", "unixsocket": ""} | {name: said[name] for name in OWN_PLACE if name in said}
+    return {"port": "6379", "tls-port": "0", "unixsocket": ""} | {
+        name: said[name] for name in OWN_PLACE if name in said
+    }
 
 
 def regardless_of_order(rules: str) -> list[list[str]]:
@@ -266,6 +271,24 @@ def changes_live(trial: Connection, name: str, value: str) -> bool:
     except ReplyError:
         return False
     return True
+
+
+def shows_another_certificate(options: Mapping[str, str]) -> bool:
+    """Whether the running server shows its TLS clients another certificate than its file has."""
+    if options.get("tls-port", "0") == "0":
+        return False
+    host = options["bind"].split()[0].lstrip("-").replace("*", "127.0.0.1")
+    # Only looked at: nothing is sent.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((host, int(options["tls-port"])), 5) as plain,
+        context.wrap_socket(plain) as wrapped,
+    ):
+        shown = wrapped.getpeercert(binary_form=True)
+    text = Path(options["tls-cert-file"]).read_text()
+    first = text[text.index("-----BEGIN CERT") :].partition("-----END CERTIFICATE-----")
+    return shown != ssl.PEM_cert_to_DER_cert(first[0] + first[1])
 
 
 def diff_text(options: Mapping[str, tuple], users: Mapping[str, tuple], side: int) -> str:
@@ -334,9 +357,17 @@ def apply(module: AnsibleModule, running: Connection, trial: Connection) -> dict
     # A restart reads the ACL file, too.
     users = {} if static else differences(running.users(), trial.users(), regardless_of_order)
     live = [name for name in options if name not in static]
+    if not static and "tls-port" not in options and shows_another_certificate(now):
+        options |= {name: (now[name], now[name]) for name in CERTIFICATE}
+        live += CERTIFICATE
     if not module.check_mode:
-        for name in live:
-            running.call("CONFIG", "SET", name, options[name][1] or "")
+        # Ports and certificates belong together: each alone may be impossible.
+        together = [name for name in live if name == "port" or name.startswith("tls-")]
+        for names in (together, *([name] for name in live if name not in together)):
+            if names:
+                running.call(
+                    "CONFIG", "SET", *(word for name in names for word in (name, options[name][1] or ""))
+                )
         if "appendonly" in live and options["appendonly"][1] == "yes":
             wait_for_rewrite(running, module.params["rewrite_timeout"])
         set_users(running, users)

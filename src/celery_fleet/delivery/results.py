@@ -22,7 +22,7 @@ class _Economical:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         backend: Any = self
-        self._wire = Wire(lambda: backend.client.connection_pool)
+        self._wire = _wire_of(backend)
         # The first words of a result tell its state: written as JSON, and not compressed.
         self._legible = backend.serializer == "json" and not backend.app.conf.result_compression
 
@@ -56,6 +56,14 @@ class _Economical:
         except LOST:
             self.ensure(self._wire.run, (STORE, 1, *call))
         return result
+
+
+def _wire_of(backend: Any) -> Wire:
+    """One for all backends of an app: in a gevent pool each task has a backend, and would connect anew."""
+    wires: dict[str, Wire] = vars(backend.app).setdefault("_fleet_wires", {})
+    if backend.url not in wires:
+        wires[backend.url] = Wire(lambda: backend.client.connection_pool)
+    return wires[backend.url]
 
 
 class RedisBackend(_Economical, stock.RedisBackend):  # type: ignore[misc]

@@ -288,6 +288,7 @@ FLEET: Fields = {
     "celery_default_queue": Field(QUEUE_NAME, "celery"),
     "celery_task_routes": Field(ListOf("routes", Record("a route", ROUTE)), []),
     "celery_beat_schedule": Field(Named("entry", Record("a beat entry", BEAT), BEAT_NAME), {}),
+    "celery_tls": Field(switch("a switch"), False),
     "celery_tracing": Field(Switched(Record("celery_tracing", TRACING)), {}),
     "celery_task_types": Field(Named("type", _TASK, TYPE_NAME), {}),
 }

@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+from integration import support
+from integration.support import free_port
 
 MODULE = Path(__file__).resolve().parents[3] / "ansible/plugins/modules/redis_live.py"
 PASSWORD = "correct-horse"
@@ -170,6 +175,82 @@ def test_an_option_that_left_the_file_goes_back_to_its_default(server: Server, r
     assert server.ask("CONFIG", "GET", "maxclients") == ["maxclients", "10000"]
 
 
+def certify(directory: Path, name: str = "certificate") -> dict[str, str]:
+    """A new certificate and key in the same files each time, as options."""
+    certificate = directory / f"{name}.pem"
+    support.certify(certificate)
+    files = {"cert": certificate, "key": certificate.with_suffix(".key"), "ca-cert": certificate}
+    return {f"tls-{kind}-file": str(path) for kind, path in files.items()}
+
+
+def shown(port: int) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", port))
+
+
+def test_tls_begins_and_ends_while_the_server_runs(server: Server, run: Run, tmp_path: Path) -> None:
+    port, before = free_port(), dict(server.options)
+    server.options |= {
+        "bind": "127.0.0.1",
+        "tls-port": str(port),
+        "tls-auth-clients": "no",
+        **certify(tmp_path),
+    }
+    result = run(server)
+    assert not result["restart_needed"]
+    assert shown(port) == (tmp_path / "certificate.pem").read_text()
+    assert not run(server)["changed"]
+    server.options = before
+    assert not run(server)["restart_needed"]
+    assert not run(server)["changed"]
+    with pytest.raises(ConnectionRefusedError):
+        shown(port)
+
+
+def test_a_new_certificate_is_shown_and_connections_stay(server: Server, run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    server.options |= {
+        "bind": "127.0.0.1",
+        "tls-port": str(port),
+        "tls-auth-clients": "no",
+        **certify(tmp_path),
+    }
+    run(server)
+    context = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
+    context.check_hostname = False
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain) as held,
+    ):
+        old = shown(port)
+        certify(tmp_path)
+        assert run(server, check=True)["options"] == redis_live.CERTIFICATE
+        assert shown(port) == old
+        assert run(server)["options"] == redis_live.CERTIFICATE
+        assert shown(port) == (tmp_path / "certificate.pem").read_text() != old
+        assert not run(server)["changed"]
+        held.sendall(b"PING\r\n")
+        assert held.recv(100).startswith(b"-NOAUTH")
+
+
+def test_a_key_that_is_anothers_changes_nothing(server: Server, run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    server.options |= {
+        "bind": "127.0.0.1",
+        "tls-port": str(port),
+        "tls-auth-clients": "no",
+        **certify(tmp_path),
+    }
+    run(server)
+    old = shown(port)
+    certify(tmp_path, "other")
+    (tmp_path / "other.key").replace(tmp_path / "certificate.key")
+    server.options["tls-protocols"] = "TLSv1.3"
+    result = run(server)
+    assert result["failed"]
+    assert "TLS" in result["msg"]
+    assert shown(port) == old
+
+
 def test_a_value_that_the_server_refuses_fails_with_its_words(server: Server, run: Run) -> None:
     server.options["maxmemory-policy"] = "sometimes"
     result = run(server)
@@ -261,5 +342,5 @@ def test_check_mode_on_a_virgin_host(tmp_path: Path, run: Run) -> None:
 
 def test_what_the_file_says_of_its_own_place() -> None:
     said = redis_live.written('# port 1\nport 6380\nbind 1.2.3.4\nlogfile ""\n')
-    assert said == {"port": "6380", "unixsocket": "", "logfile": ""}
-    assert redis_live.written("bind 1.2.3.4\n") == {"port": "6379", "unixsocket": ""}
+    assert said == {"port": "6380", "tls-port": "0", "unixsocket": "", "logfile": ""}
+    assert redis_live.written("bind 1.2.3.4\n") == {"port": "6379", "tls-port": "0", "unixsocket": ""}

@@ -1,0 +1,266 @@
+"""A fleet by TLS: what is closed, who shows which certificate, and new ones while tasks and requests go on.
+
+For inventories with `celery_tls`, such as that of molecule/single.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance import units
+from acceptance.application import ECHO, Application, Task
+from acceptance.playbook import ALL, ROTATE, ROTATE_FINISH, Playbooks
+from consoles import Console, deployed
+from hosts import Fleet
+from security.test_rotation import Load, load
+
+QUEUE = "celery"
+PORTS = {"redis": 6380, "edge": 443}
+"""Who shows a certificate, by group."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _speaks_tls(fleet: Fleet) -> None:
+    if not fleet.variables(fleet.names[0]).get("celery_tls"):
+        pytest.skip("the hosts of this inventory speak in clear; molecule/single has those that do not")
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Of a fleet: its authority on this machine, and what its hosts show."""
+
+    fleet: Fleet
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.fleet.variables(self.fleet.names[0])["fleet_secrets_dir"]) / "certificates"
+
+    @property
+    def authority(self) -> str:
+        return (self.directory / "authority.pem").read_text()
+
+    def places(self) -> list[tuple[str, int]]:
+        """Addresses and ports."""
+        return [
+            (str(self.fleet.variables(host)["ansible_host"]), port)
+            for group, port in PORTS.items()
+            for host in self.fleet.groups[group]
+        ]
+
+    def shown(self) -> dict[tuple[str, int], str]:
+        return {place: ssl.get_server_certificate(place) for place in self.places()}
+
+
+@pytest.fixture(scope="module")
+def certificates(fleet: Fleet) -> Certificates:
+    return Certificates(fleet)
+
+
+def judge(load: Load, app: Application) -> None:
+    """That nothing was lost, and nothing failed."""
+    assert load.errors == []
+    assert min(len(load.tasks), len(load.answers)) > 50
+    assert set(load.answers) == {200}
+    ends = {task.until("SUCCESS", "FAILURE", "REVOKED", patience=120) for task in load.tasks}
+    assert ends == {"SUCCESS"}
+
+
+def test_nobody_listens_in_clear(fleet: Fleet) -> None:
+    for host in fleet.groups["redis"]:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((fleet.variables(host)["ansible_host"], 6379), 5)
+
+
+def test_certificates_are_of_the_fleet_and_name_their_host(certificates: Certificates) -> None:
+    trusting = ssl.create_default_context(cadata=certificates.authority)
+    for address, port in certificates.places():
+        with (
+            socket.create_connection((address, port), 5) as plain,
+            trusting.wrap_socket(plain, server_hostname=address) as secured,
+        ):
+            assert secured.version() == "TLSv1.3"
+        with (
+            socket.create_connection((address, port), 5) as plain,
+            pytest.raises(ssl.SSLCertVerificationError),
+        ):
+            ssl.create_default_context().wrap_socket(plain, server_hostname=address)
+
+
+def test_what_is_too_old_is_refused(certificates: Certificates) -> None:
+    for address, port in certificates.places():
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with (
+            socket.create_connection((address, port), 5) as plain,
+            pytest.raises((ssl.SSLError, ConnectionError)),
+        ):
+            old.wrap_socket(plain)
+
+
+def test_every_program_checks_whom_it_talks_to(fleet: Fleet) -> None:
+    """What they are told of Redis; that they refuse another is in tests/integration/runtime/test_tls.py."""
+    found = {}
+    for name in fleet.names:
+        text = fleet.host(name).check_output(
+            "grep -rhoE 'redi?ss?://[^ \"]+' /etc/celery-*/*.env /etc/default/prometheus-redis-exporter"
+        )
+        found[name] = text.split()
+    urls = [url for each in found.values() for url in each]
+    assert len(urls) >= 11
+    assert all(url.startswith("rediss://") for url in urls)
+    celery = [url for url in urls if "/0" in url or "/1" in url]
+    assert all(
+        "ssl_cert_reqs=required&ssl_ca_certs=/etc/ssl/celery-fleet/authority.pem" in url for url in celery
+    )
+
+
+def test_pages_in_clear_lead_to_tls(fleet: Fleet) -> None:
+    for host in fleet.groups["edge"]:
+        address = fleet.variables(host)["ansible_host"]
+        with socket.create_connection((address, 80), 5) as plain:
+            plain.sendall(f"GET /ui HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+            head = plain.makefile("rb").read().decode()
+        assert head.startswith("HTTP/1.1 301")
+        assert f"Location: https://{address}/ui" in head
+
+
+def test_the_exporter_sees_redis(fleet: Fleet) -> None:
+    for host in fleet.groups["redis"]:
+        address = fleet.variables(host)["ansible_host"]
+        assert (
+            "redis_up 1"
+            in fleet.host(host).check_output(f"curl -sf http://{address}:9121/metrics").splitlines()
+        )
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What was shown before, which processes ran, and what was asked of the fleet during the renewal."""
+
+    before: Mapping[tuple[str, int], str]
+    pids: Mapping[tuple[str, str], int]
+    load: Load
+
+
+class TestNewCertificates:
+    @pytest.fixture(scope="class")
+    def renewed(
+        self, playbooks: Playbooks, fleet: Fleet, app: Application, certificates: Certificates
+    ) -> Renewed:
+        playbooks.converged_to()
+        before, pids = certificates.shown(), units.main_pids(fleet)
+        with load(app, deployed(fleet), QUEUE) as found:
+            time.sleep(2)
+            playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["certificates"]}))
+            time.sleep(2)
+        return Renewed(before, pids, found)
+
+    def test_they_are_shown(self, renewed: Renewed, certificates: Certificates) -> None:
+        now = certificates.shown()
+        assert now.keys() == renewed.before.keys()
+        assert not set(now.values()) & set(renewed.before.values())
+
+    def test_nothing_was_lost_and_nothing_failed(self, renewed: Renewed, app: Application) -> None:
+        judge(renewed.load, app)
+
+    def test_nothing_was_restarted(self, renewed: Renewed, fleet: Fleet) -> None:
+        assert not units.replaced(renewed.pids, units.main_pids(fleet))
+
+
+@dataclass(frozen=True)
+class Submitting:
+    """Sends tasks by the console: who sends them to Redis from elsewhere would have to be told of a new authority."""
+
+    console: Console
+    app: Application
+
+    def send(self, name: str, /, queue: str, **kwargs: Any) -> Task:
+        return self.app.task(self.console.submit(name, queue, **kwargs))
+
+
+class TestNewAuthority:
+    """Trusted by the fleet, and by who asks for pages here, before anything shows a certificate of it."""
+
+    @pytest.fixture(scope="class")
+    def renewed(
+        self, playbooks: Playbooks, fleet: Fleet, app: Application, certificates: Certificates
+    ) -> Renewed:
+        playbooks.converged_to()
+        before, pids, authority = certificates.shown(), units.main_pids(fleet), certificates.authority
+        console = deployed(fleet)
+        with load(Submitting(console, app), console, QUEUE) as found:
+            time.sleep(2)
+            playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["authority"]}))
+            time.sleep(2)
+        assert certificates.authority != authority
+        return Renewed(before, pids, found)
+
+    def test_its_certificates_are_shown(self, renewed: Renewed, certificates: Certificates) -> None:
+        test_certificates_are_of_the_fleet_and_name_their_host(certificates)
+        assert not set(certificates.shown().values()) & set(renewed.before.values())
+
+    def test_nothing_was_lost_and_nothing_failed(self, renewed: Renewed, app: Application) -> None:
+        judge(renewed.load, app)
+
+    def test_who_reads_it_once_was_restarted(self, renewed: Renewed, fleet: Fleet) -> None:
+        replaced = {unit for _, unit in units.replaced(renewed.pids, units.main_pids(fleet))}
+        assert replaced == {"prometheus-redis-exporter.service"}
+
+    def test_the_one_before_is_trusted_by_nobody(
+        self, renewed: Renewed, fleet: Fleet, playbooks: Playbooks, certificates: Certificates
+    ) -> None:
+        assert renewed
+        playbooks.run(ROTATE_FINISH)
+        for name in fleet.names:
+            trusted = fleet.host(name).file("/etc/ssl/celery-fleet/authority.pem").content_string
+            assert trusted.strip() == certificates.authority.strip()
+
+
+class TestThereAndBack:
+    """Tasks are sent on a host, the whole time, while everybody moves to the port in clear and back."""
+
+    @pytest.fixture(scope="class")
+    def sent(self, playbooks: Playbooks, fleet: Fleet) -> list[str]:
+        playbooks.converged_to()
+        host = fleet.host(fleet.groups["workers"][0])
+        loop = (
+            f"while :; do fleet submit {ECHO} --queue {QUEUE} --json; sleep 0.2; done"
+            " >/var/tmp/submitted 2>/var/tmp/failed"
+        )
+        host.check_output(f"systemd-run --unit=submitting --collect sh -c {shlex.quote(loop)}")
+        try:
+            playbooks.converged_to({ALL: {"celery_tls": False}})
+            for name in fleet.groups["redis"]:
+                address = fleet.variables(name)["ansible_host"]
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((address, 6380), 5)
+            playbooks.converged_to()
+        finally:
+            host.check_output("systemctl stop submitting")
+        assert host.file("/var/tmp/failed").content_string == ""
+        told = host.file("/var/tmp/submitted").content_string
+        return re.findall(r'"id": "([^"]+)"', told)
+
+    def test_no_task_is_refused_or_lost(self, sent: list[str], app: Application) -> None:
+        assert len(sent) > 20
+        outcomes = {
+            app.task(task_id).until("SUCCESS", "FAILURE", "REVOKED", patience=120) for task_id in sent
+        }
+        assert outcomes == {"SUCCESS"}
+
+    def test_the_port_in_clear_is_closed_again(self, sent: list[str], fleet: Fleet) -> None:
+        assert sent
+        test_nobody_listens_in_clear(fleet)
