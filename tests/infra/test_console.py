@@ -136,9 +136,8 @@ def test_its_log(host: Host) -> None:
 
 def test_redis_refused_nothing(host: Host, fleet: Any) -> None:
     redis = fleet.host(fleet.groups["redis"][0])
-    command = (
-        "REDISCLI_AUTH=$(cat /etc/redis/admin.password) redis-cli --user admin --no-auth-warning ACL LOG 128"
-    )
+    login = "REDISCLI_AUTH=$(cat /etc/redis/admin.password) redis-cli -s /run/redis/redis-server.sock --user admin"
+    command = f"{login} --no-auth-warning ACL LOG 128"
     entries = redis.check_output(f"sh -c {shlex.quote(command)}").splitlines()
     assert not {"console", "flower"} & set(entries), "\n".join(entries)
 

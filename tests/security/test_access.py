@@ -18,6 +18,8 @@ PROGRAM = Path(__file__).with_name("attempts.py")
 NOBODY = "nobody"
 PUBLIC = {22: "ssh", 80: "console", 8000: "console", 5001: "console", 5555: "Flower"}
 """What everybody reaches, who is then asked for a key."""
+EXPORTERS = (9100, 9115, 9121, 9256, 9808)
+"""They ask nobody for a password: who may not ask them does not get in."""
 LOOPBACK = re.compile(r"127\.|\[::1\]")
 
 SECRET_FILES = (
@@ -125,7 +127,11 @@ def asked(place: str, port: int) -> list[Attempt]:
             ("http", f"POST http://{place}/tasks"),
         ]
     if port == 5555:
-        return [("http", f"GET http://{place}{path}") for path in ("/", "/api/workers", "/api/tasks")]
+        return [
+            ("http", f"GET http://{place}{path}") for path in ("/", "/metrics", "/api/workers", "/api/tasks")
+        ]
+    if port in EXPORTERS:
+        return [("connect", place), ("http", f"GET http://{place}/metrics")]
     if port == 9090:
         return [
             ("http", f"GET http://{place}{path}")
@@ -206,10 +212,11 @@ def test_the_fleet_reaches_what_it_works_with(fleet: Fleet) -> None:
         for port in (9100, 9256)
     ]
     watcher = fleet.groups["monitoring"][0]
-    answers = as_user(fleet.host(watcher), NOBODY, exporters)
+    answers = as_user(fleet.host(watcher), "prometheus", exporters)
     assert [attempt for attempt, answer in answers.items() if not answer.allowed] == []
-    # And nobody else of the fleet, but each host itself
+    # And nobody else: no other user there, no other host but for itself
+    assert refused(as_user(fleet.host(watcher), NOBODY, exporters)) == []
     other = next(name for name in fleet.groups["workers"] if name != watcher)
     own = fleet.variables(other)["ansible_host"]
     others = [attempt for attempt in exporters if not attempt[1].startswith(f"{own}:")]
-    assert refused(as_user(fleet.host(other), NOBODY, others)) == []
+    assert refused(as_user(fleet.host(other), "root", others)) == []

@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +21,16 @@ import pytest
 
 from acceptance import units
 from acceptance.application import ECHO, Application, Task
-from acceptance.playbook import ALL, ROTATE, ROTATE_FINISH, Playbooks
+from acceptance.playbook import ALL, ROTATE, Playbooks
 from consoles import Console, deployed
 from hosts import Fleet
+from infra.http import get
 from security.test_rotation import Load, load
 
 QUEUE = "celery"
 PORTS = {"redis": 6380, "edge": 443}
 """Who shows a certificate, by group."""
+EXPORTERS = {f"prometheus-{name}-exporter.service" for name in ("node", "process", "redis")}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,17 +100,20 @@ def test_certificates_are_of_the_fleet_and_name_their_host(certificates: Certifi
             ssl.create_default_context().wrap_socket(plain, server_hostname=address)
 
 
-def test_what_is_too_old_is_refused(certificates: Certificates) -> None:
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_what_is_too_old_is_refused(certificates: Certificates, version: str) -> None:
     for address, port in certificates.places():
-        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-        old.set_ciphers("ALL:@SECLEVEL=0")
-        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-        with (
-            socket.create_connection((address, port), 5) as plain,
-            pytest.raises((ssl.SSLError, ConnectionError)),
-        ):
-            old.wrap_socket(plain)
+        command = [
+            "openssl",
+            "s_client",
+            version,
+            "-cipher",
+            "ALL:@SECLEVEL=0",
+            "-connect",
+            f"{address}:{port}",
+        ]
+        answer = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=20)
+        assert "alert protocol version" in answer.stderr, answer
 
 
 def test_every_program_checks_whom_it_talks_to(fleet: Fleet) -> None:
@@ -121,7 +127,7 @@ def test_every_program_checks_whom_it_talks_to(fleet: Fleet) -> None:
     urls = [url for each in found.values() for url in each]
     assert len(urls) >= 11
     assert all(url.startswith("rediss://") for url in urls)
-    celery = [url for url in urls if "/0" in url or "/1" in url]
+    celery = [url for url in urls if "@" in url]
     assert all(
         "ssl_cert_reqs=required&ssl_ca_certs=/etc/ssl/celery-fleet/authority.pem" in url for url in celery
     )
@@ -137,13 +143,18 @@ def test_pages_in_clear_lead_to_tls(fleet: Fleet) -> None:
         assert f"Location: https://{address}/ui" in head
 
 
-def test_the_exporter_sees_redis(fleet: Fleet) -> None:
+def test_exporters_answer_those_of_the_fleet_alone(fleet: Fleet, certificates: Certificates) -> None:
+    """Root of a host has its certificate; who trusts the authority and shows none is refused."""
+    shown = {9100: "node_uname_info", 9256: "namedprocess_namegroup_num_procs", 9121: "redis_up 1"}
     for host in fleet.groups["redis"]:
         address = fleet.variables(host)["ansible_host"]
-        assert (
-            "redis_up 1"
-            in fleet.host(host).check_output(f"curl -sf http://{address}:9121/metrics").splitlines()
-        )
+        for port, metric in shown.items():
+            url = f"https://{address}:{port}/metrics"
+            assert metric in get(fleet.host(host), url)[1], url
+            attempt = f"openssl s_client -connect {address}:{port} -CAfile /etc/ssl/celery-fleet/authority.pem -tls1_2"
+            assert "handshake failure" in fleet.host(host).run(f"{attempt} </dev/null").stderr, url
+            status, _ = get(fleet.host(host), f"http://{address}:{port}/metrics")
+            assert status == 400, url
 
 
 @dataclass(frozen=True)
@@ -155,34 +166,40 @@ class Renewed:
     load: Load
 
 
-class TestNewCertificates:
-    @pytest.fixture(scope="class")
-    def renewed(
-        self, playbooks: Playbooks, fleet: Fleet, app: Application, certificates: Certificates
-    ) -> Renewed:
-        playbooks.converged_to()
-        before, pids = certificates.shown(), units.main_pids(fleet)
-        with load(app, deployed(fleet), QUEUE) as found:
-            time.sleep(2)
-            playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["certificates"]}))
-            time.sleep(2)
-        return Renewed(before, pids, found)
+def restarted(renewed: Renewed, fleet: Fleet) -> set[str]:
+    return {unit for _, unit in units.replaced(renewed.pids, units.main_pids(fleet))}
 
-    def test_they_are_shown(self, renewed: Renewed, certificates: Certificates) -> None:
-        now = certificates.shown()
-        assert now.keys() == renewed.before.keys()
-        assert not set(now.values()) & set(renewed.before.values())
 
-    def test_nothing_was_lost_and_nothing_failed(self, renewed: Renewed, app: Application) -> None:
-        judge(renewed.load, app)
+@pytest.fixture(scope="module")
+def new_certificates(
+    playbooks: Playbooks, fleet: Fleet, app: Application, certificates: Certificates
+) -> Renewed:
+    playbooks.converged_to()
+    before, pids = certificates.shown(), units.main_pids(fleet)
+    with load(app, deployed(fleet), QUEUE) as found:
+        time.sleep(2)
+        playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["certificates"]}))
+        time.sleep(2)
+    return Renewed(before, pids, found)
 
-    def test_nothing_was_restarted(self, renewed: Renewed, fleet: Fleet) -> None:
-        assert not units.replaced(renewed.pids, units.main_pids(fleet))
+
+def test_new_certificates_are_shown(new_certificates: Renewed, certificates: Certificates) -> None:
+    now = certificates.shown()
+    assert now.keys() == new_certificates.before.keys()
+    assert not set(now.values()) & set(new_certificates.before.values())
+
+
+def test_meanwhile_nothing_is_lost_and_nothing_fails(new_certificates: Renewed, app: Application) -> None:
+    judge(new_certificates.load, app)
+
+
+def test_exporters_alone_are_restarted_for_them(new_certificates: Renewed, fleet: Fleet) -> None:
+    assert restarted(new_certificates, fleet) == EXPORTERS
 
 
 @dataclass(frozen=True)
 class Submitting:
-    """Sends tasks by the console: who sends them to Redis from elsewhere would have to be told of a new authority."""
+    """Sends tasks by the console: who sends them to Redis from elsewhere has to be told of a new authority."""
 
     console: Console
     app: Application
@@ -191,76 +208,78 @@ class Submitting:
         return self.app.task(self.console.submit(name, queue, **kwargs))
 
 
-class TestNewAuthority:
-    """Trusted by the fleet, and by who asks for pages here, before anything shows a certificate of it."""
+@pytest.fixture(scope="module")
+def new_authority(
+    new_certificates: Renewed,
+    playbooks: Playbooks,
+    fleet: Fleet,
+    app: Application,
+    certificates: Certificates,
+) -> Renewed:
+    before, pids, authority = certificates.shown(), units.main_pids(fleet), certificates.authority
+    console = deployed(fleet)
+    with load(Submitting(console, app), console, QUEUE) as found:
+        time.sleep(2)
+        playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["authority"]}))
+        time.sleep(2)
+    assert certificates.authority != authority
+    return Renewed(before, pids, found)
 
-    @pytest.fixture(scope="class")
-    def renewed(
-        self, playbooks: Playbooks, fleet: Fleet, app: Application, certificates: Certificates
-    ) -> Renewed:
+
+def test_certificates_of_a_new_authority_are_shown(
+    new_authority: Renewed, certificates: Certificates
+) -> None:
+    test_certificates_are_of_the_fleet_and_name_their_host(certificates)
+    assert not set(certificates.shown().values()) & set(new_authority.before.values())
+
+
+def test_meanwhile_nothing_is_lost_and_nothing_fails_either(new_authority: Renewed, app: Application) -> None:
+    judge(new_authority.load, app)
+
+
+def test_exporters_alone_are_restarted_for_it(new_authority: Renewed, fleet: Fleet) -> None:
+    assert restarted(new_authority, fleet) == EXPORTERS
+
+
+def test_the_authority_before_is_trusted_by_nobody(
+    new_authority: Renewed, fleet: Fleet, certificates: Certificates
+) -> None:
+    assert new_authority
+    for name in fleet.names:
+        trusted = fleet.host(name).file("/etc/ssl/celery-fleet/authority.pem").content_string
+        assert trusted.strip() == certificates.authority.strip()
+
+
+@pytest.fixture(scope="module")
+def there_and_back(playbooks: Playbooks, fleet: Fleet) -> list[str]:
+    """Tasks that were sent on a host, the whole time, while everybody moved to the port in clear and back."""
+    playbooks.converged_to()
+    host = fleet.host(fleet.groups["workers"][0])
+    loop = (
+        f"while :; do fleet submit {ECHO} --queue {QUEUE} --json; sleep 0.2; done"
+        " >/var/tmp/submitted 2>/var/tmp/failed"
+    )
+    host.check_output(f"systemd-run --unit=submitting --collect sh -c {shlex.quote(loop)}")
+    try:
+        playbooks.converged_to({ALL: {"celery_tls": False}})
+        for name in fleet.groups["redis"]:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((fleet.variables(name)["ansible_host"], 6380), 5)
         playbooks.converged_to()
-        before, pids, authority = certificates.shown(), units.main_pids(fleet), certificates.authority
-        console = deployed(fleet)
-        with load(Submitting(console, app), console, QUEUE) as found:
-            time.sleep(2)
-            playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["authority"]}))
-            time.sleep(2)
-        assert certificates.authority != authority
-        return Renewed(before, pids, found)
-
-    def test_its_certificates_are_shown(self, renewed: Renewed, certificates: Certificates) -> None:
-        test_certificates_are_of_the_fleet_and_name_their_host(certificates)
-        assert not set(certificates.shown().values()) & set(renewed.before.values())
-
-    def test_nothing_was_lost_and_nothing_failed(self, renewed: Renewed, app: Application) -> None:
-        judge(renewed.load, app)
-
-    def test_who_reads_it_once_was_restarted(self, renewed: Renewed, fleet: Fleet) -> None:
-        replaced = {unit for _, unit in units.replaced(renewed.pids, units.main_pids(fleet))}
-        assert replaced == {"prometheus-redis-exporter.service"}
-
-    def test_the_one_before_is_trusted_by_nobody(
-        self, renewed: Renewed, fleet: Fleet, playbooks: Playbooks, certificates: Certificates
-    ) -> None:
-        assert renewed
-        playbooks.run(ROTATE_FINISH)
-        for name in fleet.names:
-            trusted = fleet.host(name).file("/etc/ssl/celery-fleet/authority.pem").content_string
-            assert trusted.strip() == certificates.authority.strip()
+    finally:
+        host.check_output("systemctl stop submitting")
+    assert host.file("/var/tmp/failed").content_string == ""
+    return re.findall(r'"id": "([^"]+)"', host.file("/var/tmp/submitted").content_string)
 
 
-class TestThereAndBack:
-    """Tasks are sent on a host, the whole time, while everybody moves to the port in clear and back."""
+def test_who_moves_to_the_port_in_clear_and_back_loses_nothing(
+    there_and_back: list[str], app: Application
+) -> None:
+    assert len(there_and_back) > 20
+    ends = {app.task(each).until("SUCCESS", "FAILURE", "REVOKED", patience=120) for each in there_and_back}
+    assert ends == {"SUCCESS"}
 
-    @pytest.fixture(scope="class")
-    def sent(self, playbooks: Playbooks, fleet: Fleet) -> list[str]:
-        playbooks.converged_to()
-        host = fleet.host(fleet.groups["workers"][0])
-        loop = (
-            f"while :; do fleet submit {ECHO} --queue {QUEUE} --json; sleep 0.2; done"
-            " >/var/tmp/submitted 2>/var/tmp/failed"
-        )
-        host.check_output(f"systemd-run --unit=submitting --collect sh -c {shlex.quote(loop)}")
-        try:
-            playbooks.converged_to({ALL: {"celery_tls": False}})
-            for name in fleet.groups["redis"]:
-                address = fleet.variables(name)["ansible_host"]
-                with pytest.raises(ConnectionRefusedError):
-                    socket.create_connection((address, 6380), 5)
-            playbooks.converged_to()
-        finally:
-            host.check_output("systemctl stop submitting")
-        assert host.file("/var/tmp/failed").content_string == ""
-        told = host.file("/var/tmp/submitted").content_string
-        return re.findall(r'"id": "([^"]+)"', told)
 
-    def test_no_task_is_refused_or_lost(self, sent: list[str], app: Application) -> None:
-        assert len(sent) > 20
-        outcomes = {
-            app.task(task_id).until("SUCCESS", "FAILURE", "REVOKED", patience=120) for task_id in sent
-        }
-        assert outcomes == {"SUCCESS"}
-
-    def test_the_port_in_clear_is_closed_again(self, sent: list[str], fleet: Fleet) -> None:
-        assert sent
-        test_nobody_listens_in_clear(fleet)
+def test_the_port_in_clear_is_closed_again(there_and_back: list[str], fleet: Fleet) -> None:
+    assert there_and_back
+    test_nobody_listens_in_clear(fleet)

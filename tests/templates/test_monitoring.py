@@ -131,6 +131,21 @@ def test_only_what_can_be_reloaded_is(tmp_path: Path) -> None:
     assert {f["dest"] for f in files if f["dest"].startswith("/etc/prometheus/rules/")} <= read
 
 
+def test_with_tls_exporters_ask_for_a_certificate_that_prometheus_shows(tmp_path: Path) -> None:
+    variables = variables_of("monitor1", tmp_path, plan={"tls": True})
+    given = [
+        arguments(render("monitoring", f"{name}-exporter.default.j2", variables))[-1]
+        for name in ("node", "process")
+    ]
+    assert given == [
+        f"--web.config.file=/etc/prometheus/exporters/{name}.yml" for name in ("node", "process")
+    ]
+    jobs = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))["scrape_configs"]
+    secured = {job["job_name"]: job["tls_config"] for job in jobs if job.get("scheme") == "https"}
+    assert secured.keys() == {"node", "process", "redis"}
+    assert all(tls.keys() == {"ca_file", "cert_file", "key_file"} for tls in secured.values())
+
+
 def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
     variables = variables_of("redis1", tmp_path)
     node = arguments(render("monitoring", "node-exporter.default.j2", variables))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import subprocess
@@ -56,6 +57,33 @@ def test_it_listens_on_loopback_and_in_the_fleet(variables: dict[str, Any]) -> N
     assert options(render("redis", "redis.conf.j2", variables))["bind"] == "127.0.0.1 -::1 10.9.0.2"
     variables["celery_plan"] = PLAN | {"address": "127.0.0.1"}
     assert options(render("redis", "redis.conf.j2", variables))["bind"] == "127.0.0.1 -::1"
+
+
+def ports(variables: dict[str, Any], conf: str = "", **more: Any) -> dict[str, str]:
+    """Of the configuration that follows one that a host has."""
+    now = base64.b64encode(conf.encode()).decode()
+    written = options(
+        render("redis", "redis.conf.j2", {**variables, "__redis_conf": {"content": now}, **more})
+    )
+    return {name: written[name] for name in ("port", "tls-port") if name in written}
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_was_open_stays_so_until_everybody_has_moved(variables: dict[str, Any], tls: bool) -> None:
+    before = render("redis", "redis.conf.j2", variables | {"celery_plan": PLAN | {"tls": not tls}})
+    variables["celery_plan"] = PLAN | {"tls": tls}
+    alone = {"port": "0", "tls-port": "6380"} if tls else {"port": "6379"}
+    assert ports(variables, before) == {"port": "6379", "tls-port": "6380"}
+    assert ports(variables, before, redis_moving=False) == alone
+    assert ports(variables, render("redis", "redis.conf.j2", variables)) == alone
+    # Debian's own configuration, and none
+    assert ports(variables, "port 6379\n") == alone
+    assert ports(variables) == alone
+
+
+def test_the_port_in_clear_may_stay_beside_tls(variables: dict[str, Any]) -> None:
+    variables |= {"celery_plan": PLAN | {"tls": True}, "redis_plaintext": True}
+    assert ports(variables, redis_moving=False) == {"port": "6379", "tls-port": "6380"}
 
 
 def test_options_of_the_inventory_come_last(variables: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The filter `nft_rules`: who reaches which ports, as rules of nftables."""
+"""The filters `nft_rules` and `nft_user_rules`: who reaches which ports, as rules of nftables."""
 
 from __future__ import annotations
 
@@ -22,29 +22,66 @@ def nft_rules(wanted: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     rules: list[str] = []
     for rule in wanted:
-        name, protocol = str(rule["name"]), str(rule.get("protocol", "tcp"))
-        if not re.fullmatch(r"[^\"\\\n]{1,100}", name):
-            raise AnsibleFilterError(
-                f"{name!r} is not a name of a firewall rule: use up to 100 characters, no quotes"
-            )
+        name, protocol = _name(rule), str(rule.get("protocol", "tcp"))
         if protocol not in ("tcp", "udp"):
             raise AnsibleFilterError(f"firewall rule {name}: {protocol!r} is not a protocol: use tcp or udp")
         sources = [str(source) for source in rule["from"]]
-        ports = sorted(
-            {_port(name, port) for port in rule["ports"]}, key=lambda port: int(port.split("-")[0])
-        )
+        ports = _ports(name, rule["ports"])
         if not ports:
             continue
         to = f'{protocol} dport {{ {", ".join(ports)} }} counter accept comment "{name}"'
         if ANY in sources:
             rules.append(to)
             continue
-        networks = [network for source in sources for network in _networks(name, source)]
-        for version, family in ((4, "ip"), (6, "ip6")):
-            mine = [str(network) for network in ipaddress.collapse_addresses(_of(networks, version))]
-            if mine:
-                rules.append(f"{family} saddr {{ {', '.join(mine)} }} {to}")
+        rules += [f"{family} saddr {which} {to}" for family, which in _by_family(name, sources)]
     return rules
+
+
+def nft_user_rules(wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What refuses the users of a host that are not named, one rule for each family of addresses.
+
+    `wanted`: name, ports, to (addresses, networks, names), users.
+    """
+    rules: list[str] = []
+    for rule in wanted:
+        name, users = _name(rule), [str(user) for user in rule["users"]]
+        odd = [user for user in users if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", user)]
+        if odd or not users:
+            raise AnsibleFilterError(
+                f"firewall rule {name}: {', '.join(map(repr, odd)) or 'none'} is no user: give names or numbers, one at least"
+            )
+        ports = _ports(name, rule["ports"])
+        refusal = (
+            f"tcp dport {{ {', '.join(ports)} }} meta skuid != {{ {', '.join(users)} }}"
+            f' counter reject with tcp reset comment "{name}"'
+        )
+        places = _by_family(name, [str(place) for place in rule["to"]])
+        rules += [f"{family} daddr {which} {refusal}" for family, which in places if ports]
+    return rules
+
+
+def _by_family(name: str, places: Sequence[str]) -> list[tuple[str, str]]:
+    """(ip, a set of networks) and (ip6, ...), as nftables writes them; a family that has none is left out."""
+    networks = [network for place in places for network in _networks(name, place)]
+    found = []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        mine = [str(network) for network in ipaddress.collapse_addresses(_of(networks, version))]
+        if mine:
+            found.append((family, f"{{ {', '.join(mine)} }}"))
+    return found
+
+
+def _name(rule: Mapping[str, Any]) -> str:
+    name = str(rule["name"])
+    if not re.fullmatch(r"[^\"\\\n]{1,100}", name):
+        raise AnsibleFilterError(
+            f"{name!r} is not a name of a firewall rule: use up to 100 characters, no quotes"
+        )
+    return name
+
+
+def _ports(name: str, ports: Sequence[object]) -> list[str]:
+    return sorted({_port(name, port) for port in ports}, key=lambda port: int(port.split("-")[0]))
 
 
 def _of(networks: Sequence[Network], version: int) -> list[Any]:
@@ -76,4 +113,4 @@ def _networks(name: str, source: str) -> list[Network]:
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"nft_rules": nft_rules}
+        return {"nft_rules": nft_rules, "nft_user_rules": nft_user_rules}

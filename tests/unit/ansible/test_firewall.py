@@ -12,6 +12,7 @@ from unit.ansible.plugins import load
 
 FIREWALL = load("firewall", "filter")
 nft_rules = FIREWALL.FilterModule().filters()["nft_rules"]
+nft_user_rules = FIREWALL.FilterModule().filters()["nft_user_rules"]
 
 
 def rule(**values: Any) -> dict[str, Any]:
@@ -68,3 +69,45 @@ def test_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refusals(values: dict[str, Any], message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         nft_rules([rule(**values)])
+
+
+def local(**values: Any) -> dict[str, Any]:
+    return {"name": "exporters", "ports": [9100], "to": ["10.0.0.1"], "users": ["root"], **values}
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        (
+            {
+                "to": ["10.0.0.1", "127.0.0.0/8", "::1"],
+                "ports": [9121, 9100],
+                "users": ["root", "prometheus"],
+            },
+            [
+                f"{family} tcp dport {{ 9100, 9121 }} meta skuid != {{ root, prometheus }} "
+                'counter reject with tcp reset comment "exporters"'
+                for family in ("ip daddr { 10.0.0.1/32, 127.0.0.0/8 }", "ip6 daddr { ::1/128 }")
+            ],
+        ),
+        ({"ports": []}, []),
+        ({"to": []}, []),
+    ],
+)
+def test_rules_of_users(values: dict[str, Any], lines: list[str]) -> None:
+    assert nft_user_rules([local(**values)]) == lines
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"users": []}, "none is no user"),
+        ({"users": ["root }; drop"]}, "is no user"),
+        ({"to": ["no such host"]}, "neither an address nor a network"),
+        ({"ports": ["x"]}, "'x' is not a port"),
+        ({"name": 'x" accept'}, "is not a name"),
+    ],
+)
+def test_refusals_of_users(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        nft_user_rules([local(**values)])
