@@ -137,9 +137,7 @@ def test_with_tls_exporters_ask_for_a_certificate_that_prometheus_shows(tmp_path
         arguments(render("monitoring", f"{name}-exporter.default.j2", variables))[-1]
         for name in ("node", "process")
     ]
-    assert given == [
-        f"--web.config.file=/etc/prometheus/exporters/{name}.yml" for name in ("node", "process")
-    ]
+    assert given == ["--web.config.file=/etc/prometheus/exporters/web.yml"] * 2
     jobs = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))["scrape_configs"]
     secured = {job["job_name"]: job["tls_config"] for job in jobs if job.get("scheme") == "https"}
     assert secured.keys() == {"node", "process", "redis"}
