@@ -15,7 +15,7 @@ TESTS_AT_ONCE ?= 4
 # Hosts made of namespaces and their network need root.
 as_root := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts security observability chaos sbom vulnerabilities dashboards lock fmt setup images
+.PHONY: help up down status ssh test lint unit integration contract molecule bench-converge bench-tasks bench-console alerts security audit observability chaos sbom vulnerabilities dashboards lock fmt setup images
 
 help:           ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ alerts: setup   ## faults on the fleet of `make up`, told by its Prometheus and 
 
 security: setup  ## who gets in, what gets out, what a service may do, on the fleet of `make up`
 	@pytest tests/security
+
+audit:          ## hardening report of the hosts of `make up`, before and after: Lynis, systemd, testssl.sh, own checks; QUICK=1
+	@scripts/setup audit
+	@python tests/audit $(if $(QUICK),--quick)
 
 observability: setup  ## traces, log host, and every query of panels and rules, on the fleet of `make up`
 	@pytest tests/observability
