@@ -116,10 +116,14 @@ def readable_secrets(answer: str, secrets: Mapping[str, str]) -> list[str]:
     """Files that nobody's user may read, and the names of the secrets in them."""
     if not secrets:
         raise AuditError("this machine has no secrets of the fleet: is fleet_secrets_dir the right one?")
-    problems = []
-    for path, text in _files(base64.b64decode(answer)):
-        problems += [f"everybody may read {name} in /{path}" for name in told(secrets, text)]
-    return problems
+    files = dict(_files(base64.b64decode(answer)))
+    if not files:
+        raise AuditError("the host sent no file that everybody may read, and there are always some")
+    return [
+        f"everybody may read {name} in /{path}"
+        for path, text in files.items()
+        for name in told(secrets, text)
+    ]
 
 
 def _files(archive: bytes) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.findings import Finding
-from hosts import Fleet
 
-LONGEST = 300
-LONGEST_QUICK = 60
+if TYPE_CHECKING:
+    from hosts import Fleet
+
+LONGEST = 600
+LONGEST_QUICK = 90
 NAMES = {
     "SSLv2": "SSL 2",
     "SSLv3": "SSL 3",
