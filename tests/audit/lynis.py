@@ -95,7 +95,7 @@ def findings(host: str, before: Result | None, after: Result) -> list[Finding]:
     def text(result: Result | None) -> str:
         if result is None:
             return NOTHING
-        return f"{result.index}/100, {len(result.warnings)} warnings, {len(result.suggestions)} suggestions"
+        return f"{result.index}/100; warnings {len(result.warnings)}, suggestions {len(result.suggestions)}"
 
     data = {
         "before": asdict(before) if before else None,

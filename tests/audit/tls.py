@@ -117,32 +117,42 @@ def protocols(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for key, name in NAMES.items() if said.get(key, "").startswith("offered")]
 
 
+def unfinished(results: Sequence[Mapping[str, Any]], longest: int) -> str:
+    """Why testssl.sh did not look at all of it, or nothing."""
+    for each in results:
+        if each["severity"] == "FATAL":
+            return str(each["finding"])
+    return "" if any(each["id"] == "scanTime" for each in results) else f"cut off after {longest} s"
+
+
 def finding(place: Place, results: Sequence[Mapping[str, Any]], *, quick: bool) -> Finding:
-    """Fails for a protocol older than TLS 1.2, and for what testssl.sh calls critical or fatal."""
+    """Fails for a protocol older than TLS 1.2, what testssl.sh calls critical, and a place of which it saw nothing."""
+    said = {str(each["id"]): str(each["finding"]) for each in results}
     offered = protocols(results)
     problems = [f"offers {name}: nothing below TLS 1.2 should be" for name in offered if name not in GOOD]
-    problems += [
-        f"{each['id']}: {each['finding']}" for each in results if each["severity"] in ("CRITICAL", "FATAL")
-    ]
-    if not offered and not problems:
-        problems = ["testssl.sh saw no protocol; its whole answer is in build/audit"]
+    problems += [f"{each['id']}: {each['finding']}" for each in results if each["severity"] == "CRITICAL"]
+    stopped = unfinished(results, LONGEST_QUICK if quick else LONGEST)
+    if not offered:
+        problems.append(f"no protocol was seen: {stopped or 'the whole answer is in build/audit'}")
     parts = [", ".join(offered)]
-    said = {each["id"]: str(each["finding"]) for each in results}
     if "overall_grade" in said:  # from testssl.sh 3.2 on
         parts.append(f"grade {said['overall_grade']}")
-    counts = Counter(str(each["severity"]) for each in results)
     if not quick:
+        counts = Counter(str(each["severity"]) for each in results)
         parts.append(", ".join(f"{counts[name]} {name.lower()}" for name in SEVERITIES))
-        if "scanTime" not in said:
-            parts.append(f"cut off after {LONGEST} s")
+    if stopped:
+        parts.append("unfinished")
     return Finding(
         place.host,
         f"{place.name}, port {place.port}",
         "in clear",
         "; ".join(filter(None, parts)) or "no answer",
-        "FAILED" if problems else "ok",
+        "FAILED" if problems else "note" if stopped else "ok",
         tuple(problems),
-        {"findings": [each for each in results if each["severity"] not in ("OK", "INFO", "DEBUG")]},
+        {
+            "unfinished": stopped,
+            "findings": [each for each in results if each["severity"] not in ("OK", "INFO", "DEBUG")],
+        },
     )
 
 

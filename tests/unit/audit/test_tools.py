@@ -35,8 +35,8 @@ class TestLynis:
         before = lynis.parse(samples.LYNIS)
         after = lynis.parse(samples.LYNIS.replace("index=59", "index=65").replace("DEB-0280|", "DEB-9999|"))
         (finding,) = lynis.findings("one", before, after)
-        assert finding.before == "59/100, 1 warnings, 3 suggestions"
-        assert finding.after == "65/100, 1 warnings, 3 suggestions"
+        assert finding.before == "59/100; warnings 1, suggestions 3"
+        assert finding.after == "65/100; warnings 1, suggestions 3"
         assert finding.verdict == "note"
         assert [line.partition(":")[0] for line in finding.data["new"]] == ["DEB-9999"]
 
@@ -132,15 +132,23 @@ class TestTls:
         found = tls.finding(PLACE, tls.parse(samples.TESTSSL.replace('"HIGH"', '"CRITICAL"')), quick=True)
         assert found.problems == ("cipher_order: NOT a cipher order configured",)
 
-    def test_an_answer_that_was_cut_off(self) -> None:
+    @pytest.mark.parametrize(
+        ("instead", "why"),
+        [
+            ("", "cut off after 600 s"),
+            (samples.UNREACHABLE, "Can't connect to '10.214.5.11:6380'"),
+        ],
+    )
+    def test_an_answer_that_ends_early_is_no_success(self, instead: str, why: str) -> None:
         cut = samples.TESTSSL[: samples.TESTSSL.index('"scanTime"')]
-        found = tls.finding(PLACE, tls.parse(cut), quick=False)
-        assert found.after.endswith("cut off after 600 s")
-        assert found.verdict == "ok"
+        found = tls.finding(PLACE, [*tls.parse(cut), *tls.parse(instead)], quick=False)
+        assert found.after.endswith("unfinished")
+        assert found.verdict == "note"
+        assert found.data["unfinished"] == why
 
     def test_nobody_there(self) -> None:
         found = tls.finding(PLACE, tls.parse(samples.UNREACHABLE), quick=True)
-        assert (found.after, found.verdict) == ("no answer", "FAILED")
+        assert (found.after, found.verdict) == ("unfinished", "FAILED")
         assert "Can't connect" in found.problems[0]
 
     def test_nothing_seen_is_no_success(self) -> None:
