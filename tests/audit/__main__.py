@@ -17,15 +17,14 @@ look.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Semaphore
@@ -40,7 +39,7 @@ from audit.machines import (  # noqa: E402
     directory_on,
     fresh,
     send_to_container,
-    send_to_hosts,
+    send_to_host,
     shell_of,
 )
 from fleetsecrets import secrets_of  # noqa: E402
@@ -91,13 +90,12 @@ def chosen_hosts(fleet: Fleet, wanted: Sequence[str] | None, *, quick: bool) -> 
 
 @dataclass(frozen=True)
 class Audit:
-    """One run. cleanup removes, at the end, what was put anywhere."""
+    """One run."""
 
     fleet: Fleet
     hosts: list[str]
     quick: bool
     pool: ThreadPoolExecutor
-    cleanup: contextlib.ExitStack
 
     def findings(self) -> list[Finding]:
         """All of them, in the order of the table."""
@@ -105,34 +103,25 @@ class Audit:
             self.pool.submit(self._tls, place, number)
             for number, place in enumerate(tls.places(self.fleet, self.hosts, quick=self.quick))
         ]
-        lynis_of = self._start_lynis()
-        own = [self.pool.submit(part, host) for part in (self._exposure, self._checks) for host in self.hosts]
-        found = [finding for host in self.hosts for finding in lynis.findings(host, *lynis_of(host))]
-        found += [scan.result() for scan in scans]
-        return found + [finding for future in own for finding in future.result()]
-
-    def _start_lynis(self) -> Callable[[str], tuple[lynis.Result | None, lynis.Result]]:
-        """Lynis on all hosts, and once in a fresh container of each image, at the same time."""
         archive = OUT / "lynis.tar.gz"
         lynis.pack(archive)
-        directory = {host: self.cleanup.enter_context(directory_on(shell_of(host))) for host in self.hosts}
         images = {
             host: str(said["testbed_image"])
             for host in self.hosts
             if "testbed_image" in (said := self.fleet.variables(host))
         }
         before = {
-            image: self.pool.submit(self._lynis_before, image, archive) for image in set(images.values())
+            image: self.pool.submit(self._lynis_before, image, archive)
+            for image in dict.fromkeys(images.values())
         }
-        after: dict[str, Future[lynis.Result]] = {}
-        for host, path in directory.items():
-            send_to_hosts([host], archive, path)
-            after[host] = self.pool.submit(self._lynis_on, host, path)
-
-        def results(host: str) -> tuple[lynis.Result | None, lynis.Result]:
-            return before[images[host]].result() if host in images else None, after[host].result()
-
-        return results
+        after = {host: self.pool.submit(self._lynis_after, host, archive) for host in self.hosts}
+        own = [self.pool.submit(part, host) for part in (self._exposure, self._checks) for host in self.hosts]
+        found = []
+        for host in self.hosts:
+            then = before[images[host]].result() if host in images else None
+            found += lynis.findings(host, then, after[host].result())
+        found += [scan.result() for scan in scans]
+        return found + [finding for future in own for finding in future.result()]
 
     def _lynis_before(self, image: str, archive: Path) -> lynis.Result:
         with fresh(image) as (name, shell):
@@ -141,8 +130,11 @@ class Audit:
                 send_to_container(name, archive, path)
                 return self._lynis(image, shell, path, refresh=True)
 
-    def _lynis_on(self, host: str, path: str) -> lynis.Result:
-        return self._lynis(host, shell_of(host), path, refresh=False)
+    def _lynis_after(self, host: str, archive: Path) -> lynis.Result:
+        shell = shell_of(host)
+        with directory_on(shell) as path:
+            send_to_host(host, archive, path)
+            return self._lynis(host, shell, path, refresh=False)
 
     def _lynis(self, name: str, shell: Shell, path: str, *, refresh: bool) -> lynis.Result:
         result = lynis.parse(shell(lynis.command(path, quick=self.quick, refresh=refresh)))
@@ -217,9 +209,9 @@ def main() -> int:
         fleet = read_fleet()
         hosts = chosen_hosts(fleet, chosen.host, quick=chosen.quick)
         say(f"{', '.join(fleet.sources)}: {', '.join(hosts)}")
-        with contextlib.ExitStack() as cleanup, ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                found = Audit(fleet, hosts, chosen.quick, pool, cleanup).findings()
+                found = Audit(fleet, hosts, chosen.quick, pool).findings()
             except BaseException:
                 say("it ends early; what runs on hosts is waited for, and removed")
                 pool.shutdown(cancel_futures=True)

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from testinfra.host import Host
@@ -39,7 +39,11 @@ def shell_of(name: str) -> Shell:
         try:
             done = host.run(command)
         except (RuntimeError, OSError) as error:
-            raise AuditError(f"{name} does not answer: {error}; is it up? `make status` tells") from error
+            # Testinfra's error holds the answer of ssh.
+            why = getattr(error.args[0], "stderr", error) if error.args else error
+            raise AuditError(
+                f"{name} does not answer: {str(why).strip()}\nIs it up? `make status` tells of the hosts of `make up`."
+            ) from error
         if done.rc != 0:
             raise AuditError(f"{name}: `{command[:100]}` failed: {done.stderr.strip() or f'code {done.rc}'}")
         return str(done.stdout)
@@ -94,13 +98,13 @@ def send_to_container(name: str, archive: Path, directory: str) -> None:
     _podman("exec", "--interactive", name, "tar", "-xzf", "-", "-C", directory, data=archive.read_bytes())
 
 
-def send_to_hosts(names: Sequence[str], archive: Path, directory: str) -> None:
-    """The same for hosts, by Ansible: it comes in however the inventory says, and no journal gets the text of it."""
+def send_to_host(name: str, archive: Path, directory: str) -> None:
+    """The same for a host, by Ansible: it comes in however the inventory says, and no journal gets the text of it."""
     program = str(Path(sys.executable).with_name("ansible"))
     sources = [f"--inventory={Path(source).absolute()}" for source in read_fleet().sources]
     done = subprocess.run(
         [
-            *(program, ",".join(names), *sources, "--become", "--module-name=ansible.builtin.unarchive"),
+            *(program, name, *sources, "--become", "--module-name=ansible.builtin.unarchive"),
             f"--args=src={archive} dest={directory} owner=root group=root",
         ],
         cwd=ROOT,
@@ -109,7 +113,7 @@ def send_to_hosts(names: Sequence[str], archive: Path, directory: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise AuditError(f"the programs did not get to the hosts: {done.stdout[-800:]}{done.stderr[-800:]}")
+        raise AuditError(f"Lynis did not get to {name}: {done.stdout[-800:]}{done.stderr[-800:]}")
 
 
 @contextlib.contextmanager

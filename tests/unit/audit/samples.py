@@ -156,6 +156,7 @@ PROCESSES = """\
     0 nginx           nginx.service
    33 nginx           nginx.service
    33 nginx           nginx.service
+    0 (exporter)      prometheus-redis-exporter.service
     0 kworker/0:1 ev  -
   998 celery          celery-worker@default.service
 """

@@ -48,6 +48,11 @@ def test_rules_that_drop_name_nobody() -> None:
     assert len(checks.unknown_sockets(samples.SOCKETS, rules)) == 4
 
 
+def test_no_firewall_at_all() -> None:
+    (problem,) = checks.unknown_sockets(samples.SOCKETS, "")
+    assert problem.startswith("there is no firewall")
+
+
 def test_users_of_redis() -> None:
     assert checks.weak_users(samples.REDIS_USERS) == []
 
