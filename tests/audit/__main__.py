@@ -178,9 +178,7 @@ class Audit:
             if not tls.speaks_tls(place):
                 return tls.in_clear(place)
         except OSError as error:
-            raise AuditError(
-                f"{place.name} of {place.host} is not at {place.address}:{place.port}: {error}"
-            ) from error
+            return tls.out_of_reach(place, error)
         authority = (
             Path(str(self.fleet.variables(place.host).get("fleet_secrets_dir", "")))
             / "certificates"

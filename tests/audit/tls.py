@@ -156,6 +156,14 @@ def finding(place: Place, results: Sequence[Mapping[str, Any]], *, quick: bool) 
     )
 
 
+def out_of_reach(place: Place, error: OSError) -> Finding:
+    """The firewall lets in whom the inventory names, and this machine need not be among them."""
+    name = f"{place.name}, port {place.port}"
+    return Finding(
+        place.host, name, "in clear", "out of reach from here", "note", data={"unfinished": str(error)}
+    )
+
+
 def in_clear(place: Place) -> Finding:
     """A choice of the inventory, `celery_tls`, and no failure."""
     return Finding(place.host, f"{place.name}, port {place.port}", "in clear", "in clear", "note")

@@ -154,5 +154,9 @@ class TestTls:
     def test_nothing_seen_is_no_success(self) -> None:
         assert tls.finding(PLACE, [], quick=True).verdict == "FAILED"
 
+    def test_a_firewall_may_be_between(self) -> None:
+        found = tls.out_of_reach(PLACE, TimeoutError("timed out"))
+        assert (found.after, found.verdict) == ("out of reach from here", "note")
+
     def test_in_clear_is_a_choice(self) -> None:
         assert tls.in_clear(PLACE).verdict == "note"
