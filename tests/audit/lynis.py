@@ -20,7 +20,7 @@ PARTS = {
 }
 """Where Debian's package has what the directory needs, by its name there."""
 
-QUICK = "firewalls ssh networking file_permissions homedirs"
+QUICK = "firewalls ssh file_permissions homedirs"
 """Groups of tests that are done in seconds."""
 
 LONGEST = 600

@@ -44,8 +44,8 @@ class Place:
     port: int
 
 
-def places(fleet: Fleet, hosts: Sequence[str], *, quick: bool) -> list[Place]:
-    """By what the inventory says of the groups redis and edge. quick: Flower's port is the same nginx's, and left out."""
+def places(fleet: Fleet, hosts: Sequence[str]) -> list[Place]:
+    """By what the inventory says of the groups redis and edge."""
     found = []
     for host in hosts:
         said = fleet.variables(host)
@@ -59,7 +59,7 @@ def places(fleet: Fleet, hosts: Sequence[str], *, quick: bool) -> list[Place]:
             entrance = str(said.get("edge_address", address))
             for port in said.get("edge_console_ports", [443 if tls else 80]):
                 found.append(Place(host, "nginx", entrance, int(port)))
-            if not quick and fleet.groups.get("flower") and said.get("edge_flower_port", 5555):
+            if fleet.groups.get("flower") and said.get("edge_flower_port", 5555):
                 found.append(Place(host, "Flower", entrance, int(said.get("edge_flower_port", 5555))))
     return found
 
