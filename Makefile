@@ -52,6 +52,7 @@ contract: setup  ## facts about Celery and Redis that the fleet relies on, again
 	@pytest tests/contract
 
 molecule: setup images  ## a fleet from nothing to removed: make molecule SCENARIO=default
+	@scripts/setup audit
 	@molecule test --no-command-borders --scenario-name $(SCENARIO) </dev/null
 
 .PHONY: molecule-single molecule-django
