@@ -57,7 +57,8 @@ def places(fleet: Fleet, hosts: Sequence[str]) -> list[Place]:
         if host in fleet.groups.get("edge", ()):
             tls = bool(said.get("celery_tls") or said.get("edge_certificate"))
             entrance = str(said.get("edge_address", address))
-            for port in said.get("edge_console_ports", [443 if tls else 80]):
+            ports = said.get("edge_console_ports", [80])
+            for port in sorted({443, *ports} - {80}) if tls else ports:
                 found.append(Place(host, "nginx", entrance, int(port)))
             if fleet.groups.get("flower") and said.get("edge_flower_port", 5555):
                 found.append(Place(host, "Flower", entrance, int(said.get("edge_flower_port", 5555))))

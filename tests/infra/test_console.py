@@ -160,8 +160,8 @@ def test_edge(host: Host, variables: Mapping[str, Any], fleet: Any) -> None:
     assert host.service("nginx").is_running
     assert host.service("nginx").is_enabled
     host.run_expect([0], "nginx -t -q")
-    port = 443 if variables.get("celery_tls") else 80
-    url = entrance(variables, fleet, (variables.get("edge_console_ports") or [port])[0])
+    port = 443 if variables.get("celery_tls") else (variables.get("edge_console_ports") or [80])[0]
+    url = entrance(variables, fleet, port)
     assert get(host, f"{url}/api/v1/queues")[0] == 401
     status, _ = get(host, f"{url}/api/v1/queues", {"X-API-Key": secret(variables, "console-viewer")})
     assert status == 200

@@ -185,6 +185,16 @@ class TestEdge:
         ]
         assert "return 301 https://$host$request_uri;" in lines
 
+    def test_with_tls_what_was_a_port_of_the_console_stays_one(self, tmp_path: Path) -> None:
+        files = {"edge_certificate": "/x/chain.pem", "edge_certificate_key": "/x/key.pem"}
+        given = variables_of("monitor1", tmp_path, edge_console_ports=[80, 8000], edge_flower_port=0, **files)
+        lines = nginx(given)
+        assert [line for line in lines if line.startswith("listen")] == [
+            "listen 10.9.0.4:80;",
+            "listen 10.9.0.4:443 ssl;",
+            "listen 10.9.0.4:8000 ssl;",
+        ]
+
     def test_streams_are_not_held_back(self, tmp_path: Path) -> None:
         text = "\n".join(nginx(variables_of("monitor1", tmp_path)))
         stream = text.split("location = /api/v1/events {")[1].split("}")[0]
