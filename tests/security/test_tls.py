@@ -5,6 +5,7 @@ For inventories with `celery_tls`, such as that of molecule/single.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -25,10 +26,11 @@ from acceptance.playbook import ALL, ROTATE, Playbooks
 from consoles import Console, deployed
 from hosts import Fleet
 from infra.http import get
+from monitors import credentials
 from security.test_rotation import Load, load
 
 QUEUE = "celery"
-PORTS = {"redis": 6380, "edge": 443}
+PORTS = {"redis": [6380], "edge": [443, 5555, 9443, 9444]}
 """Who shows a certificate, by group."""
 READS_ONCE = {"prometheus-redis-exporter.service"}
 """Who reads its certificate when it starts."""
@@ -58,8 +60,9 @@ class Certificates:
         """Addresses and ports."""
         return [
             (str(self.fleet.variables(host)["ansible_host"]), port)
-            for group, port in PORTS.items()
+            for group, ports in PORTS.items()
             for host in self.fleet.groups[group]
+            for port in ports
         ]
 
     def shown(self) -> dict[tuple[str, int], str]:
@@ -142,6 +145,15 @@ def test_pages_in_clear_lead_to_tls(fleet: Fleet) -> None:
             head = plain.makefile("rb").read().decode()
         assert head.startswith("HTTP/1.1 301")
         assert f"Location: https://{address}/ui" in head
+
+
+@pytest.mark.parametrize(("port", "path"), [(9443, "/api/v1/rules"), (9444, "/api/v2/alerts")])
+def test_operators_come_to_prometheus_by_tls(fleet: Fleet, port: int, path: str) -> None:
+    login = base64.b64encode(credentials(fleet.variables(fleet.groups["monitoring"][0])).encode()).decode()
+    for host in fleet.groups["edge"]:
+        url = f"https://{fleet.variables(host)['ansible_host']}:{port}{path}"
+        assert get(fleet.host(host), url)[0] == 401
+        assert get(fleet.host(host), url, {"Authorization": f"Basic {login}"})[0] == 200
 
 
 def test_exporters_answer_those_of_the_fleet_alone(fleet: Fleet, certificates: Certificates) -> None:

@@ -185,6 +185,17 @@ class TestEdge:
         ]
         assert "return 301 https://$host$request_uri;" in lines
 
+    def test_operators_come_to_prometheus_where_there_is_a_port(self, tmp_path: Path) -> None:
+        ports = {"edge_prometheus_port": 9443, "edge_alertmanager_port": 9444}
+        lines = nginx(variables_of("monitor1", tmp_path, **ports))
+        assert {"listen 10.9.0.4:9443;", "listen 10.9.0.4:9444;"} <= {*lines}
+        assert {"proxy_pass http://127.0.0.1:9090;", "proxy_pass http://127.0.0.1:9093;"} <= {*lines}
+        # From another host only what does not listen on loopback alone
+        elsewhere = HERE | {"edge": ["edge1"]}
+        assert not [
+            line for line in nginx(variables_of("edge1", tmp_path, elsewhere, **ports)) if ":944" in line
+        ]
+
     def test_with_tls_what_was_a_port_of_the_console_stays_one(self, tmp_path: Path) -> None:
         files = {"edge_certificate": "/x/chain.pem", "edge_certificate_key": "/x/key.pem"}
         given = variables_of("monitor1", tmp_path, edge_console_ports=[80, 8000], edge_flower_port=0, **files)
