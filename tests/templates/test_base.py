@@ -73,3 +73,12 @@ def test_a_key_that_is_lost_takes_its_certificate_with_it(given: dict[str, Any],
     certify(place / "other.pem")
     (place / "other.key").rename(place / "authority.key")
     assert not evaluate("__base_authority_is_good", own)
+
+
+def test_what_ends_soon_is_renewed(given: dict[str, Any]) -> None:
+    """The files of this test are good for two days."""
+    assert not evaluate("__base_certificate_seen.not_after > __base_certificate_soon", given)
+    assert evaluate(
+        "__base_certificate_seen.not_after > __base_certificate_soon",
+        given | {"base_certificates_renew_days": 1},
+    )
