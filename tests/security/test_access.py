@@ -127,9 +127,7 @@ def asked(place: str, port: int) -> list[Attempt]:
             ("http", f"POST http://{place}/tasks"),
         ]
     if port == 5555:
-        return [
-            ("http", f"GET http://{place}{path}") for path in ("/", "/metrics", "/api/workers", "/api/tasks")
-        ]
+        return [("http", f"GET http://{place}{path}") for path in ("/", "/api/workers", "/api/tasks")]
     if port in EXPORTERS:
         return [("connect", place), ("http", f"GET http://{place}/metrics")]
     if port == 9090:
@@ -197,6 +195,14 @@ class TestStranger:
         ports = PUBLIC.keys() & listening(fleet.host(name))
         attempts = [attempt for port in sorted(ports) for attempt in asked(f"{address}:{port}", port)]
         assert refused(by_stranger(stranger, attempts)) == []
+
+
+def test_flower_itself_is_for_nginx_alone(fleet: Fleet) -> None:
+    """Its figures ask nobody for a password; nginx passes them on to nobody."""
+    flower: Attempt = ("connect", "127.0.0.1:5555")
+    for name in fleet.groups["flower"]:
+        assert refused(as_user(fleet.host(name), NOBODY, [flower])) == []
+        assert as_user(fleet.host(name), "www-data", [flower])[flower].allowed
 
 
 def test_the_fleet_reaches_what_it_works_with(fleet: Fleet) -> None:
