@@ -187,15 +187,17 @@ def shown(port: int) -> str:
     return ssl.get_server_certificate(("127.0.0.1", port))
 
 
+def with_tls(server: Server, run: Run, directory: Path) -> tuple[int, dict[str, Any]]:
+    """The port at which the server speaks TLS from now on, and what the module said of it."""
+    port = free_port()
+    own = {"bind": "127.0.0.1", "tls-port": str(port), "tls-auth-clients": "no"}
+    server.options |= own | certify(directory)
+    return port, run(server)
+
+
 def test_tls_begins_and_ends_while_the_server_runs(server: Server, run: Run, tmp_path: Path) -> None:
-    port, before = free_port(), dict(server.options)
-    server.options |= {
-        "bind": "127.0.0.1",
-        "tls-port": str(port),
-        "tls-auth-clients": "no",
-        **certify(tmp_path),
-    }
-    result = run(server)
+    before = dict(server.options)
+    port, result = with_tls(server, run, tmp_path)
     assert not result["restart_needed"]
     assert shown(port) == (tmp_path / "certificate.pem").read_text()
     assert not run(server)["changed"]
@@ -207,14 +209,7 @@ def test_tls_begins_and_ends_while_the_server_runs(server: Server, run: Run, tmp
 
 
 def test_a_new_certificate_is_shown_and_connections_stay(server: Server, run: Run, tmp_path: Path) -> None:
-    port = free_port()
-    server.options |= {
-        "bind": "127.0.0.1",
-        "tls-port": str(port),
-        "tls-auth-clients": "no",
-        **certify(tmp_path),
-    }
-    run(server)
+    port, _ = with_tls(server, run, tmp_path)
     context = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
     context.check_hostname = False
     with (
@@ -233,14 +228,7 @@ def test_a_new_certificate_is_shown_and_connections_stay(server: Server, run: Ru
 
 
 def test_a_key_that_is_anothers_changes_nothing(server: Server, run: Run, tmp_path: Path) -> None:
-    port = free_port()
-    server.options |= {
-        "bind": "127.0.0.1",
-        "tls-port": str(port),
-        "tls-auth-clients": "no",
-        **certify(tmp_path),
-    }
-    run(server)
+    port, _ = with_tls(server, run, tmp_path)
     old = shown(port)
     certify(tmp_path, "other")
     (tmp_path / "other.key").replace(tmp_path / "certificate.key")
