@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from integration.support import DIES_WITH_US, SRC, free_port
-from monitors import credentials
+from monitors import credentials, prometheus_of
 
 if TYPE_CHECKING:
     from hosts import Fleet  # it imports Ansible, which takes seconds
@@ -113,12 +113,11 @@ def deployed(fleet: Fleet) -> Console:
     secrets_dir = Path(fleet.variables(host)["fleet_secrets_dir"])
     address, tls = fleet.variables(host)["ansible_host"], fleet.variables(host).get("celery_tls")
     (monitor,) = fleet.groups["monitoring"]
-    prometheus = fleet.variables(monitor).get("monitoring_prometheus_address", "127.0.0.1")
     return Console(
         f"https://{address}" if tls else f"http://{address}:8000",
         (secrets_dir / "console-operator").read_text().strip(),
         (secrets_dir / "console-viewer").read_text().strip(),
-        f"http://{prometheus}:9090",
+        prometheus_of(fleet).url,
         credentials(fleet.variables(monitor)),
         [secrets_dir / "certificates" / f"authority{which}.pem" for which in ("", ".previous")]
         if tls

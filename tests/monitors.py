@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shlex
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -14,19 +13,20 @@ from typing import Any
 from testinfra.host import Host
 
 from hosts import Fleet
-from infra.http import secret
+from infra.http import run_python, secret
 
 _ASK = """
-import json, sys, urllib.request
+import json, ssl, sys, urllib.request
+trust = ssl.create_default_context(cafile="/etc/ssl/celery-fleet/authority.pem") if sys.argv[1].startswith("https:") else None
 asked = json.load(sys.stdin)
 body = None if asked["body"] is None else json.dumps(asked["body"]).encode()
 answers = []
 for path in asked["paths"]:
     request = urllib.request.Request(sys.argv[1] + path, data=body, headers=asked["headers"], method=asked["method"])
-    answers.append(urllib.request.urlopen(request, timeout=20).read().decode())
+    answers.append(urllib.request.urlopen(request, timeout=20, context=trust).read().decode())
 print(json.dumps(answers))
 """
-"""Not every host has curl. What is secret comes by standard input, so it is in no process list."""
+"""Not every host has curl."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Api:
         if self.credentials:
             headers["Authorization"] = f"Basic {base64.b64encode(self.credentials.encode()).decode()}"
         asked = {"headers": headers, "method": method, "body": body, "paths": list(paths)}
-        command = f"printf '%s' {shlex.quote(json.dumps(asked))} | python3 -c {shlex.quote(_ASK)} {shlex.quote(self.url)}"
-        return [_json(text) for text in json.loads(self.host.check_output(f"sh -c {shlex.quote(command)}"))]
+        return [
+            _json(text) for text in json.loads(run_python(self.host, _ASK, self.url, told=json.dumps(asked)))
+        ]
 
 
 def _json(text: str) -> Any:
@@ -112,4 +113,5 @@ def _place(fleet: Fleet, service: str, port: int) -> tuple[Host, str, str]:
     variables = fleet.variables(name)
     address = variables.get(f"monitoring_{service}_address", "127.0.0.1")
     port = variables.get(f"monitoring_{service}_port", port)
-    return fleet.host(name), f"http://{address}:{port}", credentials(variables)
+    secured = variables.get("celery_tls") and not address.startswith(("127.", "localhost", "::1", "[::1"))
+    return fleet.host(name), f"http{'s' if secured else ''}://{address}:{port}", credentials(variables)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from integration.support import DIES_WITH_US, free_port
+from integration.support import DIES_WITH_US, certify, free_port
 
 USER, PASSWORD = "console", "let-me-look"
 _HASH = "$2b$04$.2wPEHLkrZsXphnNEdpKMetLspf7SvQfhV/gZEExTchR7NmzMOXWa"
@@ -24,7 +26,10 @@ START_TIME = 30.0
 
 
 class PrometheusServer:
-    """`targets`: job -> address and instance of an exporter. `rules`: files. `locked`: it asks for USER and PASSWORD."""
+    """`targets`: job -> address and instance of an exporter. `rules`: files. `locked`: it asks for USER and PASSWORD.
+
+    `tls`: with a certificate of its own, in `authority`. `reloads`: who asks for it may have it read its configuration again.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class PrometheusServer:
         targets: Mapping[str, tuple[str, str]] | None = None,
         rules: tuple[Path, ...] = (),
         locked: bool = False,
+        tls: bool = False,
+        reloads: bool = False,
     ) -> None:
         for program in ("prometheus", "promtool"):
             if not shutil.which(program):
@@ -39,8 +46,10 @@ class PrometheusServer:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._locked = locked
+        self._more = ["--web.enable-lifecycle"] if reloads else []
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.authority = directory / "certificate.pem"
         self._process: subprocess.Popen[bytes] | None = None
         jobs = [
             {"job_name": job, "static_configs": [{"targets": [address], "labels": {"instance": instance}}]}
@@ -55,7 +64,10 @@ class PrometheusServer:
                 }
             )
         )
-        web = {"basic_auth_users": {USER: _HASH}} if locked else {}
+        web: dict[str, Any] = {"basic_auth_users": {USER: _HASH}} if locked else {}
+        if tls:
+            certify(self.authority)
+            web["tls_server_config"] = {"cert_file": "certificate.pem", "key_file": "certificate.key"}
         (directory / "web.yml").write_text(yaml.safe_dump(web))
 
     def remember(self, openmetrics: str) -> None:
@@ -78,6 +90,7 @@ class PrometheusServer:
                     f"--web.config.file={self._directory / 'web.yml'}",
                     f"--storage.tsdb.path={self._directory / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self.port}",
+                    *self._more,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,7 +116,8 @@ class PrometheusServer:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+            trust = ssl.create_default_context(cafile=self.authority) if self.authority.exists() else None
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5, context=trust) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError as error:
             with error:

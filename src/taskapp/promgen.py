@@ -148,7 +148,8 @@ def give_to_prometheus(
 
 def reload_prometheus(url: str, timeout: float) -> None:
     """Tell Prometheus to read its configuration again; `FatalError` when it refuses what it read."""
-    with web.request("POST", url, timeout=timeout, headers=authorization()) as response:
+    authority = current().prometheus_ca_file
+    with web.request("POST", url, timeout=timeout, headers=authorization(), authority=authority) as response:
         if response.status_code == 500:
             # Prometheus says so of a configuration that it cannot load; trying again changes nothing.
             reason = web.read_limited(response, 64 * 1024).decode(errors="replace").strip()

@@ -77,6 +77,8 @@ class Settings(BaseModel):
     """The program that checks rules before Prometheus is given them."""
     prometheus_reload_url: HttpUrl | None = None
     """Reload endpoint, such as `http://localhost:9090/-/reload`. Unset: Prometheus is not told."""
+    prometheus_ca_file: Path | None = None
+    """Whom Prometheus has its certificate from, when the reload endpoint is https. Unset: a public authority."""
     prometheus_credentials_file: Path | None = None
     """File with `user:password`, if Prometheus asks for them."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -20,15 +21,24 @@ def request(
     timeout: float,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    authority: Path | None = None,
 ) -> Iterator[requests.Response]:
     """The answer to a request, whatever its status; its body is not read yet.
+
+    `authority`: file of the certificates to trust, in place of the public ones.
 
     `TransientError` when no answer came within `timeout` seconds or the peer is not there, `FatalError` for a
     request that cannot be made.
     """
     try:
         with requests.request(
-            method, url, data=body, headers=dict(headers or {}), timeout=timeout, stream=True
+            method,
+            url,
+            data=body,
+            headers=dict(headers or {}),
+            timeout=timeout,
+            stream=True,
+            verify=str(authority) if authority else True,
         ) as response:
             yield response
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:

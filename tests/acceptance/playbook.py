@@ -111,13 +111,15 @@ class Playbooks:
     """Runs playbooks against the testbed, and remembers which inventory it was last brought to.
 
     A test that needs a fleet of other values asks `converged_to` for it. Two tests that need the same share the run.
-    Nobody has to clean up behind itself: the next one that needs something else converges to that.
+    Nobody has to clean up behind itself: the next one that needs something else converges to that. When the same inventory
+    was converged to before, and only some hosts since then to another, these alone are brought back.
     """
 
     def __init__(self, fleet: Fleet, directory: Path) -> None:
         self.fleet = fleet
         self.directory = directory
-        self._now: tuple[Any, ...] | None = _key({}, {})
+        self._whole: tuple[Any, ...] | None = _key({}, {})
+        self._apart: set[str] = set()  # the hosts that have left it since
 
     def value(self, host: str, name: str) -> Any:
         """A copy of what the inventory says, to be changed and given as an override."""
@@ -127,9 +129,14 @@ class Playbooks:
         self, overrides: Overrides | None = None, groups: Mapping[str, Sequence[str]] | None = None
     ) -> Run | None:
         """The whole fleet as this inventory says; no run, and None, when it is known to be so already."""
-        if self._now == _key(overrides or {}, groups or {}):
+        apart = sorted(self._apart)
+        if self._whole != _key(overrides or {}, groups or {}):
+            return self.run(overrides=overrides, groups=groups)
+        if not apart:
             return None
-        return self.run(overrides=overrides, groups=groups)
+        run = self.run("site.yml", f"--limit={','.join(apart)}", overrides=overrides, groups=groups)
+        self._apart.clear()
+        return run
 
     def run(
         self,
@@ -145,13 +152,17 @@ class Playbooks:
         groups: hosts of a group, instead of those that the inventory gives it.
         """
         overrides, groups = overrides or {}, groups or {}
-        before, self._now = self._now, None  # unknown, until it has ended
+        before, self._whole = self._whole, None  # unknown, until it has ended
         run = self._run(playbook, options, self._sources(overrides, groups))
-        whole = playbook in ("site.yml", ROTATE) and not any("--limit" in option for option in options)
+        limit = next((option.removeprefix("--limit=") for option in options if "--limit=" in option), "")
         if "--check" in options or run.refused or playbook == ROTATE_FINISH:
-            self._now = before
-        elif whole and not run.code:
-            self._now = _key(overrides, groups)
+            self._whole = before
+        elif limit and playbook == "site.yml":
+            self._whole = before
+            self._apart |= set(limit.split(","))
+        elif playbook in ("site.yml", ROTATE) and not run.code:
+            self._whole = _key(overrides, groups)
+            self._apart.clear()
         if bool(run.code) != fails:
             pytest.fail(f"should have {'failed' if fails else 'succeeded'}: {run}", pytrace=False)
         return run

@@ -108,6 +108,8 @@ def curl(console: Console, tmp_path: Path) -> Curl:
 
     def run(command: str, task_id: str = "") -> Answer:
         options = f"curl -sS --max-time 20 -D '{heads}'"
+        if console.trusted:
+            options += f" --cacert '{console.trusted[0]}'"
         if "your-api-key" not in command and ":9090" not in command:
             options += f" -H 'X-API-Key: {console.operator}'"
         if ":9090" in command and console.monitor:

@@ -52,36 +52,57 @@ def with_concurrency(playbooks: Playbooks, number: int) -> Overrides:
     return {HOST: {"celery_worker_pools": pools}}
 
 
+def redis_maxmemory(fleet: Fleet) -> int:
+    host = fleet.host(fleet.groups["redis"][0])
+    ask = "redis-cli -s /run/redis/redis-server.sock --user admin CONFIG GET maxmemory"
+    answer = host.check_output(f"REDISCLI_AUTH=$(cat /etc/redis/admin.password) {ask}")
+    return int(answer.splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
-def one_variable(playbooks: Playbooks, fleet: Fleet) -> Change:
-    """The concurrency of one pool of one host is another one. That pool's memory limit follows from it."""
+def memory(playbooks: Playbooks, fleet: Fleet) -> int:
+    """Bytes that Redis shall have: less than it has."""
     playbooks.converged_to()
-    return change(playbooks, fleet, with_concurrency(playbooks, 1))
+    return redis_maxmemory(fleet) - (16 << 20)
 
 
-@pytest.mark.usefixtures("one_variable")
-class TestOneChangedVariable:
-    def test_check_foretells_exactly_the_files_and_the_restart(self, one_variable: Change) -> None:
+@pytest.fixture(scope="module")
+def changed(playbooks: Playbooks, fleet: Fleet, memory: int) -> Change:
+    """The concurrency of one pool of one host is another one, and its memory limit with it; and so is the memory of Redis."""
+    wanted = {ALL: {"redis_maxmemory": f"{memory >> 20}M"}, **with_concurrency(playbooks, 1)}
+    return change(playbooks, fleet, wanted)
+
+
+@pytest.mark.usefixtures("changed")
+class TestChangedVariables:
+    def test_check_foretells_exactly_the_files_and_the_restart(self, changed: Change, fleet: Fleet) -> None:
         slice_of_all = "/etc/systemd/system/celery-worker.slice"
-        assert one_variable.foretold.files == {HOST: {ENVIRONMENT, DROP_IN, slice_of_all}}
-        assert one_variable.foretold.actions == {HOST: {(UNIT, "restart")}}
+        redis = fleet.groups["redis"][0]
+        assert changed.foretold.files == {
+            HOST: {ENVIRONMENT, DROP_IN, slice_of_all},
+            redis: {"/etc/redis/redis.conf"},
+        }
+        assert changed.foretold.actions == {HOST: {(UNIT, "restart")}}
 
-    def test_the_diff_shows_it(self, one_variable: Change) -> None:
+    def test_the_diff_shows_it(self, changed: Change) -> None:
         diffs = [
             diff
-            for step in one_variable.foretold.steps
+            for step in changed.foretold.steps
             for diff in step.result.get("diff") or []
             if isinstance(diff, dict) and diff.get("after_header") == ENVIRONMENT
         ]
         assert "--concurrency=2" in diffs[0]["before"]
         assert "--concurrency=1" in diffs[0]["after"]
 
-    def test_the_run_does_what_was_foretold(self, one_variable: Change) -> None:
-        assert one_variable.run.files == one_variable.foretold.files
-        assert one_variable.run.actions == one_variable.foretold.actions
+    def test_the_run_does_what_was_foretold(self, changed: Change) -> None:
+        assert changed.run.files == changed.foretold.files
+        assert changed.run.actions == changed.foretold.actions
 
-    def test_no_other_service_of_the_fleet_is_restarted(self, one_variable: Change) -> None:
-        assert one_variable.replaced == {(HOST, UNIT)}
+    def test_no_other_service_of_the_fleet_is_restarted(self, changed: Change) -> None:
+        assert changed.replaced == {(HOST, UNIT)}
+
+    def test_the_memory_of_redis_changes_while_it_runs(self, fleet: Fleet, memory: int) -> None:
+        assert redis_maxmemory(fleet) == memory
 
     def test_it_is_in_force(self, fleet: Fleet) -> None:
         host = fleet.host(HOST)
@@ -94,23 +115,6 @@ class TestOneChangedVariable:
         assert run
         assert run.actions == {HOST: {(UNIT, "restart")}}
         assert units.replaced(before, units.main_pids(fleet)) == {(HOST, UNIT)}
-
-
-def redis_maxmemory(fleet: Fleet) -> int:
-    host = fleet.host(fleet.groups["redis"][0])
-    ask = "redis-cli -s /run/redis/redis-server.sock --user admin CONFIG GET maxmemory"
-    answer = host.check_output(f"REDISCLI_AUTH=$(cat /etc/redis/admin.password) {ask}")
-    return int(answer.splitlines()[-1])
-
-
-def test_the_memory_of_redis_changes_while_it_runs(playbooks: Playbooks, fleet: Fleet) -> None:
-    playbooks.converged_to()
-    wanted = redis_maxmemory(fleet) - (16 << 20)
-    before = units.main_pids(fleet)
-    run = playbooks.run(overrides={ALL: {"redis_maxmemory": f"{wanted >> 20}M"}})
-    assert set(run.changed) == {fleet.groups["redis"][0]}
-    assert redis_maxmemory(fleet) == wanted
-    assert units.replaced(before, units.main_pids(fleet)) == set()
 
 
 def test_a_restart_that_a_failed_run_lost_is_made_up_by_the_next(playbooks: Playbooks, fleet: Fleet) -> None:

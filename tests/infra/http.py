@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 import time
@@ -27,15 +28,25 @@ print(answer.read().decode())
 """
 
 
+def run_python(host: Host, program: str, *arguments: object, told: str) -> str:
+    """What a program prints that runs as root on the host, and reads `told`: a key, of which no journal tells.
+
+    sudo writes the command that it is given into the journal, so the words come by a pipe from outside it.
+    """
+    login = copy.copy(host.backend)
+    sudo, login.sudo = "sudo " if login.sudo else "", False
+    words = " ".join(shlex.quote(str(word)) for word in (program, *arguments))
+    return Host(login).check_output(f"printf '%s\\n' {shlex.quote(told)} | {sudo}python3 -c {words}")
+
+
 def get(
     host: Host, url: str, headers: Mapping[str, str] | None = None, patience: float = 0, until: str = ""
 ) -> tuple[int, str]:
     """Status and body; asked again until the body has these words, if there is patience."""
-    given = shlex.quote(json.dumps(dict(headers or {})))
-    fetch = f"printf '%s' {given} | python3 -c {shlex.quote(FETCH)} {shlex.quote(url)}"
     deadline = time.monotonic() + patience
     while True:
-        status, _, body = host.check_output(f"sh -c {shlex.quote(fetch)}").partition("\n")
+        answer = run_python(host, FETCH, url, told=json.dumps(dict(headers or {})))
+        status, _, body = answer.partition("\n")
         if until in body or time.monotonic() > deadline:
             return int(status), body
         time.sleep(2)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from infra.http import addresses_of, entrance, get, secret
+from infra.http import addresses_of, entrance, get, run_python, secret
 from monitors import credentials
 
 pytestmark = pytest.mark.group("console")
@@ -146,8 +146,7 @@ def test_a_restart_refuses_nobody(host: Host, variables: Mapping[str, Any]) -> N
     """Fifty open streams end at once; whoever asks meanwhile waits and gets an answer."""
     address, _, port = listens(variables)[0].rpartition(":")
     key = secret(variables, "console-viewer")
-    command = f"printf '%s\\n' {shlex.quote(key)} | python3 -c {shlex.quote(LOAD)} {address} {port} 50"
-    result = json.loads(host.check_output(f"sh -c {shlex.quote(command)}"))
+    result = json.loads(run_python(host, LOAD, address, port, 50, told=key))
     assert result["opened"] == [200] * 50
     assert result["ended"] == 50
     assert result["stopped"] < 5

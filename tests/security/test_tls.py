@@ -30,8 +30,8 @@ from monitors import credentials
 from security.test_rotation import Load, load
 
 QUEUE = "celery"
-PORTS = {"redis": [6380], "edge": [443, 5555, 9443, 9444]}
-"""Who shows a certificate, by group."""
+OPTIONAL = ("edge_flower_port", "edge_prometheus_port", "edge_alertmanager_port")
+"""Ports of nginx that an inventory may leave out with 0, or by saying nothing of the last two."""
 READS_ONCE = {"prometheus-redis-exporter.service"}
 """Who reads its certificate when it starts."""
 
@@ -57,13 +57,20 @@ class Certificates:
         return (self.directory / "authority.pem").read_text()
 
     def places(self) -> list[tuple[str, int]]:
-        """Addresses and ports."""
-        return [
-            (str(self.fleet.variables(host)["ansible_host"]), port)
-            for group, ports in PORTS.items()
-            for host in self.fleet.groups[group]
-            for port in ports
-        ]
+        """Addresses and ports of who shows a certificate."""
+        found = [(self.address(host), 6380) for host in self.fleet.groups["redis"]]
+        for host in self.fleet.groups["edge"]:
+            given = {"edge_flower_port": 5555, **self.fleet.variables(host)}
+            found += [
+                (self.address(host), port) for port in (443, *(given.get(name) for name in OPTIONAL)) if port
+            ]
+        for host in self.fleet.groups["monitoring"]:
+            address = self.fleet.variables(host).get("monitoring_prometheus_address", "127.0.0.1")
+            found += [(address, 9090)] if address != "127.0.0.1" else []
+        return found
+
+    def address(self, host: str) -> str:
+        return str(self.fleet.variables(host)["ansible_host"])
 
     def shown(self) -> dict[tuple[str, int], str]:
         return {place: ssl.get_server_certificate(place) for place in self.places()}
@@ -147,10 +154,16 @@ def test_pages_in_clear_lead_to_tls(fleet: Fleet) -> None:
         assert f"Location: https://{address}/ui" in head
 
 
-@pytest.mark.parametrize(("port", "path"), [(9443, "/api/v1/rules"), (9444, "/api/v2/alerts")])
-def test_operators_come_to_prometheus_by_tls(fleet: Fleet, port: int, path: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("edge_prometheus_port", "/api/v1/rules"), ("edge_alertmanager_port", "/api/v2/alerts")],
+)
+def test_operators_come_to_prometheus_by_tls(fleet: Fleet, name: str, path: str) -> None:
+    ports = {host: fleet.variables(host).get(name) for host in fleet.groups["edge"]}
+    if not any(ports.values()):
+        pytest.skip(f"this inventory has no {name}")
     login = base64.b64encode(credentials(fleet.variables(fleet.groups["monitoring"][0])).encode()).decode()
-    for host in fleet.groups["edge"]:
+    for host, port in ports.items():
         url = f"https://{fleet.variables(host)['ansible_host']}:{port}{path}"
         assert get(fleet.host(host), url)[0] == 401
         assert get(fleet.host(host), url, {"Authorization": f"Basic {login}"})[0] == 200

@@ -135,6 +135,21 @@ class TestConsole:
     ) -> None:
         found = environment(variables_of("monitor1", tmp_path, HERE | groups, hostvars={"redis1": own}))
         assert found["CONSOLE_ALERTMANAGER_URL"] == url
+        assert "CONSOLE_MONITORING_CA_FILE" not in found
+
+    @pytest.mark.parametrize(
+        ("address", "url"), [("10.9.0.1", "https://10.9.0.1:9093"), ("127.0.0.1", "http://127.0.0.1:9093")]
+    )
+    def test_comes_by_tls_to_what_listens_elsewhere(self, tmp_path: Path, address: str, url: str) -> None:
+        variables = variables_of(
+            "monitor1",
+            tmp_path,
+            HERE | {"monitoring": ["monitor1"]},
+            hostvars={"monitor1": {"monitoring_alertmanager_address": address}},
+        )
+        found = environment(variables | {"celery_plan": variables["celery_plan"] | {"tls": True}})
+        assert found["CONSOLE_ALERTMANAGER_URL"] == url
+        assert found["CONSOLE_MONITORING_CA_FILE"] == "/etc/ssl/celery-fleet/authority.pem"
 
     def test_the_socket_has_every_address(self, tmp_path: Path) -> None:
         text = render("console", "celery-console.socket.j2", variables_of("monitor1", tmp_path))

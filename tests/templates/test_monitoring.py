@@ -144,6 +144,53 @@ def test_with_tls_exporters_ask_for_a_certificate_that_prometheus_shows(tmp_path
     assert all(tls.keys() == {"ca_file", "cert_file", "key_file"} for tls in secured.values())
 
 
+def test_with_tls_who_is_reached_from_elsewhere_speaks_it(tmp_path: Path) -> None:
+    """Prometheus is, Alertmanager is on loopback; the other way round; in clear neither."""
+    elsewhere, server_name = (
+        "10.9.0.4",
+        {
+            "ca_file": "/etc/ssl/celery-fleet/authority.pem",
+            "server_name": "10.9.0.4",
+        },
+    )
+    for tls, prometheus, alertmanager in (
+        (True, elsewhere, "127.0.0.1"),
+        (True, "127.0.0.1", elsewhere),
+        (False, elsewhere, elsewhere),
+    ):
+        variables = variables_of(
+            "monitor1",
+            tmp_path,
+            plan={"tls": tls},
+            monitoring_prometheus_address=prometheus,
+            monitoring_alertmanager_address=alertmanager,
+        )
+        secured = {
+            service: tls and address == elsewhere
+            for service, address in (("prometheus", prometheus), ("alertmanager", alertmanager))
+        }
+        for service, expected in secured.items():
+            file = f"--web.config.file=/etc/prometheus/web{'-tls' if expected else ''}.yml"
+            assert file in arguments(render("monitoring", f"{service}.default.j2", variables)), service
+        config = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))
+        (alerting,) = config["alerting"]["alertmanagers"]
+        assert alerting.get("tls_config") == (server_name if secured["alertmanager"] else None)
+        jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+        for service, expected in secured.items():
+            assert jobs[service].get("scheme", "http") == ("https" if expected else "http")
+            assert jobs[service].get("tls_config") == (server_name if expected else None)
+            assert jobs[service]["basic_auth"]["username"] == "prometheus"
+        amtool = yaml.safe_load(render("monitoring", "amtool-http.yml.j2", variables))
+        assert amtool.get("tls_config") == (server_name if secured["alertmanager"] else None)
+        files = {file["dest"] for file in evaluate("__monitoring_prometheus_files", variables)}
+        assert ("/etc/prometheus/web-tls.yml" in files) is any(secured.values())
+    web = yaml.safe_load(render("monitoring", "web-tls.yml.j2", variables))
+    assert set(web) == {"basic_auth_users", "tls_server_config"}
+    tls = variables["celery_plan"] | {"tls": True}
+    unlocked = variables | {"monitoring_web_auth": False, "celery_plan": tls}
+    assert set(yaml.safe_load(render("monitoring", "web-tls.yml.j2", unlocked))) == {"tls_server_config"}
+
+
 def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
     variables = variables_of("redis1", tmp_path)
     node = arguments(render("monitoring", "node-exporter.default.j2", variables))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import pwd
@@ -17,10 +18,23 @@ short_description: The facts that a fleet uses
 description:
   - Sets C(distribution), C(distribution_major_version), C(architecture), C(python_version), C(processor_vcpus) and C(memtotal_mb)
     with the meaning that M(ansible.builtin.setup) gives them, C(disk_total_mb), the size of the file system of C(/var/lib), and
-    C(packages_installed) and C(users), lists of names.
+    C(packages_installed) and C(users), lists of names, C(nft_tables), a list like C(inet celery_fleet), and C(fleet_files),
+    the paths that roles of the fleet make on a host and take away again. Needs root.
   - It takes a fraction of the time of M(ansible.builtin.setup), and saves asking for packages and users in tasks of their own.
 options: {}
 """
+
+# What a role's own list of files (`__<role>_own`) is looked for in: a host that never had the role is asked for nothing more.
+FLEET_FILES = (
+    "/etc/celery-*",
+    "/etc/celery-*/*",
+    "/etc/logrotate.d/celery-*",
+    "/etc/nginx/celery-fleet",
+    "/etc/systemd/journal-upload.conf.d/50-celery-fleet.conf",
+    "/etc/systemd/system/*.d/50-celery-fleet.conf",
+    "/etc/systemd/system/celery-*",
+    "/opt/*",
+)
 
 
 def installed(status: Iterable[str]) -> list[str]:
@@ -46,6 +60,14 @@ def disk(path: str) -> int:
     return found.f_blocks * found.f_frsize // 1048576
 
 
+def tables(module: AnsibleModule) -> list[str]:
+    """Family and name of each table of nftables; none when there is no nft."""
+    if not module.get_bin_path("nft"):
+        return []
+    _, listed, _ = module.run_command(["nft", "list", "tables"])
+    return [line.removeprefix("table ") for line in listed.splitlines()]
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     system = platform.freedesktop_os_release()
@@ -66,6 +88,8 @@ def main() -> None:
         "disk_total_mb": disk("/var/lib"),
         "packages_installed": packages,
         "users": [user.pw_name for user in pwd.getpwall()],
+        "nft_tables": tables(module),
+        "fleet_files": sorted(path for pattern in FLEET_FILES for path in glob.glob(pattern)),
     }
     module.exit_json(changed=False, ansible_facts=facts)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import json
 import os
@@ -10,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -80,6 +83,15 @@ class Releases:
         history = [r for r in self.history() if r != also] + [also]
         never_run = [r for r in self.installed() if r not in history]
         return [r for r in [*never_run, *history][: -max(keep, 2)] if r != also]
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Of two runs at once the second waits, and finds what the first has installed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def fail_with(module: AnsibleModule, what: str, run: subprocess.CompletedProcess) -> None:
@@ -182,9 +194,9 @@ def main() -> None:
     if not present and not module.check_mode and not archive:
         module.exit_json(changed=False, missing=True)  # the controller sends the archive and asks again
     if not module.check_mode:
-        if not present:
-            os.makedirs(releases.directory, exist_ok=True)
-            install(module, releases, want, archive)
+        with alone(releases.directory):
+            if want not in releases.installed():
+                install(module, releases, want, archive)
         if before != want and activate:
             releases.activate(want)
     if before != want and not activate:

@@ -1,9 +1,11 @@
 """Alerts of Alertmanager, and silences. It may be away or not configured: then the answer says so."""
 
 import logging
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -172,13 +174,21 @@ def _urgency(alert: AlertInfo) -> tuple[bool, int, str, datetime]:
 
 def monitor_client(url: str, settings: "Settings", timeout: float = TIMEOUT) -> httpx.Client:
     """For Prometheus or Alertmanager. One for all threads: it is costly to make."""
-    return _made(url, settings.monitoring_user, settings.monitoring_password, timeout)
+    authority = settings.monitoring_ca_file if url.startswith("https:") else None
+    # Another file makes another client.
+    trust = (authority, authority.stat().st_mtime_ns) if authority else None
+    return _made(url, (settings.monitoring_user, settings.monitoring_password), timeout, trust)
 
 
 @lru_cache(maxsize=8)
-def _made(url: str, user: str, password: str, timeout: float) -> httpx.Client:
-    auth = httpx.BasicAuth(user, password) if user else None
-    return httpx.Client(base_url=url, timeout=timeout, trust_env=False, auth=auth)
+def _made(url: str, login: tuple[str, str], timeout: float, trust: tuple[Path, int] | None) -> httpx.Client:
+    return httpx.Client(
+        base_url=url,
+        timeout=timeout,
+        trust_env=False,
+        auth=httpx.BasicAuth(*login) if login[0] else None,
+        verify=ssl.create_default_context(cafile=trust[0]) if trust else True,
+    )
 
 
 def _client(fleet: "Fleet") -> httpx.Client:

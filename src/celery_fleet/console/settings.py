@@ -30,6 +30,8 @@ class Settings:
     """CONSOLE_MONITORING_USER: who the console is for Prometheus and Alertmanager, if they ask."""
     monitoring_password: str = field(default="", repr=False)
     """CONSOLE_MONITORING_PASSWORD_FILE: the password of that user."""
+    monitoring_ca_file: Path | None = None
+    """CONSOLE_MONITORING_CA_FILE: whom Prometheus and Alertmanager have their certificates from; None: a public authority."""
     trace_url: str = ""
     """CONSOLE_TRACE_URL: with `{trace_id}` where the id goes."""
     rate: float = 50.0
@@ -58,6 +60,7 @@ class Settings:
             prometheus_url=variables.get("CONSOLE_PROMETHEUS_URL", "").rstrip("/"),
             monitoring_user=variables.get("CONSOLE_MONITORING_USER", ""),
             monitoring_password=_secret(path("CONSOLE_MONITORING_PASSWORD_FILE")),
+            monitoring_ca_file=path("CONSOLE_MONITORING_CA_FILE"),
             trace_url=variables.get("CONSOLE_TRACE_URL", ""),
             rate=_number(variables, "CONSOLE_RATE", cls.rate, 0),
             body_limit=int(_number(variables, "CONSOLE_BODY_LIMIT", cls.body_limit, 1)),

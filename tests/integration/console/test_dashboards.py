@@ -16,7 +16,7 @@ from celery_fleet.panels import DASHBOARDS
 from celery_fleet.panels.model import STAT, TABLE
 from celery_fleet.panels.queries import MOST_POINTS, RANGES
 from integration.console.conftest import Desk, client_of
-from integration.support import RedisServer, free_port
+from integration.support import RedisServer, certify, free_port
 from prometheus import PASSWORD, USER, PrometheusServer
 
 QUEUES = ("celery", "email", 'odd".*{}')
@@ -340,3 +340,30 @@ def test_deployments(
         assert state.llen("fleet:deploys") == 50
     for page in ("/ui", "/ui/metrics/fleet"):
         assert "app-59" in viewer.get(page).text
+
+
+class TestPrometheusByTls:
+    @pytest.fixture
+    def secured(self, settings: dict[str, str], tmp_path: Path) -> Iterator[PrometheusServer]:
+        made = PrometheusServer(tmp_path / "secured", locked=True, tls=True)
+        (tmp_path / "monitoring.password").write_text(f"{PASSWORD}\n")
+        settings["CONSOLE_PROMETHEUS_URL"] = made.url
+        settings["CONSOLE_MONITORING_USER"] = USER
+        settings["CONSOLE_MONITORING_PASSWORD_FILE"] = str(tmp_path / "monitoring.password")
+        settings["CONSOLE_MONITORING_CA_FILE"] = str(tmp_path / "trusted.pem")
+        yield made.start()
+        made.stop()
+
+    def test_is_asked_when_it_is_trusted_and_a_new_authority_is_heard_of(
+        self, secured: PrometheusServer, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        """The file of who is trusted becomes another one while the console runs, as in a rotation."""
+        trusted = tmp_path / "trusted.pem"
+        certify(trusted)
+        client = request.getfixturevalue("client")
+        stranger = panel(client, "fleet/panels/waiting")
+        assert not stranger["available"]
+        assert "CERTIFICATE_VERIFY_FAILED" in stranger["reason"]
+        trusted.write_bytes(secured.authority.read_bytes())
+        time.sleep(4)  # one that did not answer is left alone for 3 s
+        assert panel(client, "fleet/panels/waiting")["available"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from integration.taskapp.conftest import Peer
+from prometheus import PrometheusServer
 from taskapp import registry
 from taskapp.applications import check_health, update_metadata
 from taskapp.errors import TransientError
@@ -171,6 +172,21 @@ def test_prometheus_is_told_who_asks(
     answer = write_targets("monitor1", "node", OLD)
     assert (answer["status"], "credentials" in answer["message"]) == ("error", True)
     assert json.loads(targets.read_text()) == GOOD, "the previous file comes back"
+
+
+def test_a_prometheus_by_tls_is_told_when_it_is_trusted(
+    tmp_path: Path, targets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one, that has its certificate from nobody."""
+    server = PrometheusServer(tmp_path / "prometheus", tls=True, reloads=True).start()
+    try:
+        reloading(monkeypatch, server.url)
+        with pytest.raises(TransientError, match="SSLError"):
+            write_targets("monitor1", "node", GOOD)
+        monkeypatch.setenv("TASKAPP_PROMETHEUS_CA_FILE", str(server.authority))
+        assert write_targets("monitor1", "node", GOOD)["result"]["reloaded"] is True
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("before", [None, OLD])

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
 
 from unit.ansible.plugins import load, run
+
+ROLES = Path(__file__).resolve().parents[3] / "ansible" / "roles"
 
 facts = load("host_facts")
 
@@ -21,7 +29,9 @@ def test_means_what_ansible_means() -> None:
     ).stdout
     theirs = json.loads(answer)["ansible_facts"]
     ours = run("host_facts")["ansible_facts"]
-    same = set(ours) - {"packages_installed", "users", "python_version", "disk_total_mb"}
+    same = set(ours) - {
+        "packages_installed", "users", "python_version", "disk_total_mb", "nft_tables", "fleet_files",
+    }  # fmt: skip
     assert {name: ours[name] for name in same} == {name: theirs[f"ansible_{name}"] for name in same}
 
 
@@ -54,3 +64,13 @@ def test_a_removed_package_is_not_installed() -> None:
         "Status: deinstall ok config-files\n",
     ]
     assert facts.installed(status) == ["a"]
+
+
+@pytest.mark.parametrize("own", sorted(ROLES.glob("*/vars/main.yml")), ids=lambda own: own.parents[1].name)
+def test_what_a_role_takes_away_again_is_looked_for(own: Path) -> None:
+    """Its own list, but for what the inventory may move: each path is among those that are read."""
+    listed = yaml.safe_load(own.read_text()).get(f"__{own.parents[1].name}_own", [])
+    paths = re.findall(r"/(?:etc|opt)/[^\s',\]]+", str(listed))
+    assert len(paths) >= len(listed) - 1 if isinstance(listed, list) else paths
+    for path in paths:
+        assert any(fnmatch(path.rstrip("*"), pattern) for pattern in facts.FLEET_FILES), path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,20 @@ def test_prunes_the_oldest_and_keeps_a_way_back(releases: Any) -> None:
         "the one before the current stays in any case"
     )
     assert releases.prunable(9, "d") == []
+
+
+def test_of_two_runs_at_once_the_second_takes_what_the_first_has_installed(
+    tmp_path: Path, releases: Any
+) -> None:
+    """There is no such archive: to install it once more would fail, as would to begin while the other is at it."""
+    with ThreadPoolExecutor() as pool:
+        with release.alone(releases.directory):
+            second = pool.submit(run, "release", root=str(tmp_path), id="a", archive=str(tmp_path / "none"))
+            with pytest.raises(TimeoutError):
+                second.result(2)
+            installed(releases, "a")
+        answer = second.result(20)
+    assert (answer.get("current"), releases.current()) == ("a", "a"), answer
 
 
 def test_rollback_and_its_refusal(tmp_path: Path, releases: Any) -> None:
