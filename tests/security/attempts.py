@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from typing import Any
 
 _NEW_USER_NAMESPACE = 0x10000000
 _MOUNT_BIND = 4096
+# Who tries does not mind whom it talks to.
+_ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_ANYBODY.check_hostname = False
+_ANYBODY.verify_mode = ssl.CERT_NONE
 _DELETE_MODULE = {"x86_64": 176, "aarch64": 106}
 
 
@@ -128,10 +133,11 @@ def _connect(place: str) -> str:
 
 
 def _redis(target: str) -> str:
-    """A command, without a password: `address:port COMMAND ...`."""
+    """A command, without a password: `address:port COMMAND ...`; by TLS when the port is 6380."""
     place, *words = target.split()
     address, _, port = place.rpartition(":")
-    with socket.create_connection((address, int(port)), timeout=1) as connection:
+    with socket.create_connection((address, int(port)), timeout=1) as plain:
+        connection = _ANYBODY.wrap_socket(plain) if port == "6380" else plain
         connection.sendall((" ".join(words) + "\r\n").encode())
         answer = connection.recv(200).decode(errors="replace").strip()
     if answer.startswith("-"):
@@ -140,13 +146,22 @@ def _redis(target: str) -> str:
 
 
 def _http(target: str) -> str:
-    """`METHOD URL`, without a key; to be led to the log-in page is to be refused."""
+    """`METHOD URL`, without a key; to be led to the log-in page, or to the port that speaks TLS, is to be refused."""
     method, url = target.split()
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = (
+        http.client.HTTPSConnection(parts.netloc, timeout=5, context=_ANYBODY)
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(parts.netloc, timeout=5)
+    )
     connection.request(method, parts.path or "/", headers={"Content-Type": "application/json"})
     answer = connection.getresponse()
-    if answer.status in (401, 403) or "/login" in answer.getheader("Location", ""):
+    elsewhere = answer.getheader("Location", "")
+    if (
+        answer.status in (401, 403)
+        or "/login" in elsewhere
+        or (parts.port == 80 and elsewhere.startswith("https:"))
+    ):
         raise PermissionError(f"{answer.status}")
     return f"{answer.status}"
 

@@ -16,7 +16,7 @@ from security.confinement import Answer, Attempt, as_user
 
 PROGRAM = Path(__file__).with_name("attempts.py")
 NOBODY = "nobody"
-PUBLIC = {22: "ssh", 80: "console", 8000: "console", 5001: "console", 5555: "Flower"}
+PUBLIC = {22: "ssh", 80: "console", 443: "console", 8000: "console", 5001: "console", 5555: "Flower"}
 """What everybody reaches, who is then asked for a key."""
 EXPORTERS = (9100, 9115, 9121, 9256, 9808)
 """They ask nobody for a password: who may not ask them does not get in."""
@@ -109,35 +109,42 @@ class TestUnprivilegedUser:
             address = (
                 next(iter(addresses)).strip("[]").replace("0.0.0.0", "127.0.0.1").replace("*", "127.0.0.1")
             )
-            attempts += asked(f"{address}:{port}", port)
+            attempts += asked(f"{address}:{port}", secured(fleet))
         assert refused(as_user(host, NOBODY, attempts)) == []
 
 
-def asked(place: str, port: int) -> list[Attempt]:
-    """What to try at a place, by the service that listens there."""
-    if port == 6379:
+def secured(fleet: Fleet) -> bool:
+    """Whether what is reached from other hosts speaks TLS."""
+    return bool(fleet.variables(fleet.names[0]).get("celery_tls"))
+
+
+def asked(place: str, tls: bool) -> list[Attempt]:
+    """What to try at `address:port`, by the service that listens there."""
+    port = int(place.rpartition(":")[2])
+    http = "https" if tls and port != 80 and not LOOPBACK.match(place) else "http"
+    if port in (6379, 6380):
         return [
             ("redis", f"{place} {command}")
             for command in ("PING", "KEYS *", "INFO", "ACL LIST", "LPUSH celery x")
         ]
-    if port in (80, 8000, 5001):
+    if port in (80, 443, 8000, 5001):
         paths = ("/ui", "/api/v1/tasks", "/api/v1/workers", "/dlq/failed-tasks", "/api/v1/audit")
         return [
-            *(("http", f"GET http://{place}{path}") for path in paths),
-            ("http", f"POST http://{place}/tasks"),
+            *(("http", f"GET {http}://{place}{path}") for path in paths),
+            ("http", f"POST {http}://{place}/tasks"),
         ]
     if port == 5555:
-        return [("http", f"GET http://{place}{path}") for path in ("/", "/api/workers", "/api/tasks")]
+        return [("http", f"GET {http}://{place}{path}") for path in ("/", "/api/workers", "/api/tasks")]
     if port in EXPORTERS:
-        return [("connect", place), ("http", f"GET http://{place}/metrics")]
+        return [("connect", place), ("http", f"GET {http}://{place}/metrics")]
     if port == 9090:
         return [
-            ("http", f"GET http://{place}{path}")
+            ("http", f"GET {http}://{place}{path}")
             for path in ("/", "/metrics", "/api/v1/targets", "/api/v1/query")
         ]
     if port == 9093:
         return [
-            ("http", f"GET http://{place}{path}")
+            ("http", f"GET {http}://{place}{path}")
             for path in ("/", "/metrics", "/api/v2/alerts", "/api/v2/silences")
         ]
     return []
@@ -193,7 +200,9 @@ class TestStranger:
     def test_is_asked_for_a_key_there(self, fleet: Fleet, stranger: str, name: str) -> None:
         address = str(fleet.variables(name)["ansible_host"])
         ports = PUBLIC.keys() & listening(fleet.host(name))
-        attempts = [attempt for port in sorted(ports) for attempt in asked(f"{address}:{port}", port)]
+        attempts = [
+            attempt for port in sorted(ports) for attempt in asked(f"{address}:{port}", secured(fleet))
+        ]
         assert refused(by_stranger(stranger, attempts)) == []
 
 
@@ -207,7 +216,8 @@ def test_flower_itself_is_for_nginx_alone(fleet: Fleet) -> None:
 
 def test_the_fleet_reaches_what_it_works_with(fleet: Fleet) -> None:
     """The same ports, by those that they are for."""
-    redis: Attempt = ("connect", f"{fleet.variables(fleet.groups['redis'][0])['ansible_host']}:6379")
+    port = 6380 if secured(fleet) else 6379
+    redis: Attempt = ("connect", f"{fleet.variables(fleet.groups['redis'][0])['ansible_host']}:{port}")
     for name in {
         name for group in ("workers", "beat", "console", "monitoring") for name in fleet.groups[group]
     }:
