@@ -275,9 +275,11 @@ def changes_live(trial: Connection, name: str, value: str) -> bool:
 
 def shows_another_certificate(options: Mapping[str, str]) -> bool:
     """Whether the running server shows its TLS clients another certificate than its file has."""
-    if options.get("tls-port", "0") == "0":
+    addresses = options["bind"].split()
+    if options.get("tls-port", "0") == "0" or not addresses:
         return False
-    host = options["bind"].split()[0].lstrip("-").replace("*", "127.0.0.1")
+    address = addresses[0].lstrip("-")
+    host = {"*": "127.0.0.1", "::*": "::1"}.get(address, address)
     # Only looked at: nothing is sent.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
