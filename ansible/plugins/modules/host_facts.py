@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import grp
 import os
 import platform
 import pwd
@@ -18,8 +19,8 @@ short_description: The facts that a fleet uses
 description:
   - Sets C(distribution), C(distribution_major_version), C(architecture), C(python_version), C(processor_vcpus) and C(memtotal_mb)
     with the meaning that M(ansible.builtin.setup) gives them, C(disk_total_mb), the size of the file system of C(/var/lib), and
-    C(packages_installed) and C(users), lists of names, C(nft_tables), a list like C(inet celery_fleet), and C(fleet_files),
-    the paths that roles of the fleet make on a host and take away again. Needs root.
+    C(packages_installed), C(users) and C(groups), lists of names, C(nft_tables), names like C(inet celery_fleet), and
+    C(fleet_files), the paths that roles of the fleet make on a host and take away again. Needs root.
   - It takes a fraction of the time of M(ansible.builtin.setup), and saves asking for packages and users in tasks of their own.
 options: {}
 """
@@ -88,6 +89,7 @@ def main() -> None:
         "disk_total_mb": disk("/var/lib"),
         "packages_installed": packages,
         "users": [user.pw_name for user in pwd.getpwall()],
+        "groups": [group.gr_name for group in grp.getgrall()],
         "nft_tables": tables(module),
         "fleet_files": sorted(path for pattern in FLEET_FILES for path in glob.glob(pattern)),
     }

@@ -30,7 +30,7 @@ def test_means_what_ansible_means() -> None:
     theirs = json.loads(answer)["ansible_facts"]
     ours = run("host_facts")["ansible_facts"]
     same = set(ours) - {
-        "packages_installed", "users", "python_version", "disk_total_mb", "nft_tables", "fleet_files",
+        "packages_installed", "users", "groups", "python_version", "disk_total_mb", "nft_tables", "fleet_files",
     }  # fmt: skip
     assert {name: ours[name] for name in same} == {name: theirs[f"ansible_{name}"] for name in same}
 
@@ -53,6 +53,7 @@ def test_packages_and_users_are_those_of_the_system() -> None:
     installed = {line.split()[1] for line in listed.splitlines() if line.startswith("installed ")}
     assert set(ours["packages_installed"]) == installed
     assert "root" in ours["users"]
+    assert "root" in ours["groups"]
 
 
 def test_a_removed_package_is_not_installed() -> None:
