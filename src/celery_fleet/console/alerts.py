@@ -176,8 +176,16 @@ def monitor_client(url: str, settings: "Settings", timeout: float = TIMEOUT) -> 
     """For Prometheus or Alertmanager. One for all threads: it is costly to make."""
     authority = settings.monitoring_ca_file if url.startswith("https:") else None
     # Another file makes another client.
-    trust = (authority, authority.stat().st_mtime_ns) if authority else None
+    trust = (authority, _written(authority)) if authority else None
     return _made(url, (settings.monitoring_user, settings.monitoring_password), timeout, trust)
+
+
+def _written(file: Path) -> int:
+    """When a file was written, in nanoseconds; 0: it cannot be seen."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @lru_cache(maxsize=8)
@@ -187,8 +195,18 @@ def _made(url: str, login: tuple[str, str], timeout: float, trust: tuple[Path, i
         timeout=timeout,
         trust_env=False,
         auth=httpx.BasicAuth(*login) if login[0] else None,
-        verify=ssl.create_default_context(cafile=trust[0]) if trust else True,
+        verify=_trusting(trust[0]) if trust else True,
     )
+
+
+def _trusting(authority: Path) -> ssl.SSLContext:
+    """Of a file that cannot be read, nobody is trusted: the log says why, and requests fail as any may."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(authority)
+    except OSError as error:
+        log.warning("whom Alertmanager and Prometheus have certificates from, %s: %s", authority, error)
+    return context
 
 
 def _client(fleet: "Fleet") -> httpx.Client:
