@@ -38,6 +38,16 @@ def test_what_is_given_is_used(given: dict[str, Any]) -> None:
     assert evaluate("base_trusted", given).strip() == Path(given["base_tls_authority"]).read_text().strip()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.9.0.2", "0.0.0.0", "[::]"])
+def test_prometheus_needs_no_further_name_where_its_host_is_known(
+    given: dict[str, Any], address: str
+) -> None:
+    watching = {"group_names": ["monitoring"], "monitoring_prometheus_address": address}
+    assert problem(given | watching) == ""
+    named = {"IP:10.9.0.2", "DNS:redis1"}
+    assert set(evaluate("__base_certificate_names", given | watching)) == named
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -48,6 +58,10 @@ def test_what_is_given_is_used(given: dict[str, Any]) -> None:
         ),
         ({"base_tls_key": "other.key"}, "other.key is not the key of"),
         ({"celery_plan": {"address": "10.9.0.9", "tls": True}}, "it needs a subjectAltName IP:10.9.0.9"),
+        (
+            {"group_names": ["monitoring"], "monitoring_prometheus_address": "10.8.0.2"},
+            "does not name 10.8.0.2, where the fleet reaches redis1: it needs a subjectAltName IP:10.8.0.2",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

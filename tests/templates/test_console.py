@@ -138,7 +138,12 @@ class TestConsole:
         assert "CONSOLE_MONITORING_CA_FILE" not in found
 
     @pytest.mark.parametrize(
-        ("address", "url"), [("10.9.0.1", "https://10.9.0.1:9093"), ("127.0.0.1", "http://127.0.0.1:9093")]
+        ("address", "url"),
+        [
+            ("10.9.0.1", "https://10.9.0.1:9093"),
+            ("127.0.0.1", "http://127.0.0.1:9093"),
+            ("0.0.0.0", "https://10.9.0.4:9093"),
+        ],
     )
     def test_comes_by_tls_to_what_listens_elsewhere(self, tmp_path: Path, address: str, url: str) -> None:
         variables = variables_of(
