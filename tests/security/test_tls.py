@@ -129,12 +129,10 @@ def test_what_is_too_old_is_refused(certificates: Certificates, version: str) ->
 
 def test_every_program_checks_whom_it_talks_to(fleet: Fleet) -> None:
     """What they are told of Redis; that they refuse another is in tests/integration/runtime/test_tls.py."""
-    found = {}
-    for name in fleet.names:
-        # Not every host has each of them.
-        files = "/etc/celery-*/*.env /etc/default/prometheus-redis-exporter"
-        found[name] = fleet.host(name).run(f"grep -shoE 'redi?ss?://[^ \"]+' {files}").stdout.split()
-    urls = [url for each in found.values() for url in each]
+    # Not every host has each of them.
+    files = "/etc/celery-*/*.env /etc/default/prometheus-redis-exporter"
+    command = f"grep -shoE 'redi?ss?://[^ \"]+' {files}"
+    urls = [url for name in fleet.names for url in fleet.host(name).run(command).stdout.split()]
     assert len(urls) >= 11
     assert all(url.startswith("rediss://") for url in urls)
     celery = [url for url in urls if "@" in url]
