@@ -80,7 +80,7 @@ class TestChangedVariables:
         redis = fleet.groups["redis"][0]
         assert changed.foretold.files == {
             HOST: {ENVIRONMENT, DROP_IN, slice_of_all},
-            redis: {"/etc/redis/redis.conf"},
+            redis: {"/etc/redis/redis.conf", "/etc/systemd/system/redis.slice"},
         }
         assert changed.foretold.actions == {HOST: {(UNIT, "restart")}}
 

@@ -41,12 +41,18 @@ def on_all(names: Iterable[str], ask: Callable[[str], Answer]) -> dict[str, Answ
 
 
 def main_pids(fleet: Fleet) -> dict[tuple[str, str], int]:
-    """(host, unit) and the process id of every service of the fleet that runs."""
+    """(host, unit) and the process id of every service of the fleet that goes on; what a timer runs comes and goes."""
 
     def ask(name: str) -> dict[str, int]:
-        blocks = fleet.host(name).check_output(f"systemctl show --property=Id,MainPID {OURS}").split("\n\n")
+        blocks = (
+            fleet.host(name).check_output(f"systemctl show --property=Id,MainPID,Type {OURS}").split("\n\n")
+        )
         shown = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
-        return {unit["Id"]: int(unit["MainPID"]) for unit in shown if int(unit.get("MainPID", 0))}
+        return {
+            unit["Id"]: int(unit["MainPID"])
+            for unit in shown
+            if int(unit.get("MainPID", 0)) and unit["Type"] != "oneshot"
+        }
 
     answers = on_all(fleet.names, ask)
     return {(name, unit): pid for name, units in answers.items() for unit, pid in units.items()}
