@@ -91,11 +91,14 @@ def rotation(playbooks: Playbooks, fleet: Fleet, app: Application) -> Rotation:
 def accepted(fleet: Fleet, name: str, password: str) -> bool:
     """Whether Redis lets a user in."""
     variables = fleet.variables(fleet.groups["redis"][0])
+    tls = bool(variables.get("celery_tls"))
     client = redis.Redis(
         host=variables["ansible_host"],
-        port=variables.get("redis_port", 6379),
+        port=variables.get("redis_tls_port", 6380) if tls else variables.get("redis_port", 6379),
         username=name.removeprefix("redis-"),
         password=password,
+        ssl=tls,
+        ssl_ca_certs=f"{variables['fleet_secrets_dir']}/certificates/authority.pem",
     )
     try:
         with client:
