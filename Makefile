@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Thousands of short programs run here: their modules are compiled once, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 
 INVENTORY ?= inventories/local
 TESTBED ?= local
