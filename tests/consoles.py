@@ -107,9 +107,9 @@ def _read(content: bytes) -> Any:
         return content.decode(errors="replace")
 
 
-def deployed(fleet: Fleet) -> Console:
-    """The console of an inventory, at the address at which people reach it."""
-    host = (fleet.groups.get("edge") or fleet.groups["console"])[0]
+def deployed(fleet: Fleet, edge: str = "") -> Console:
+    """The console of an inventory, at the address at which people reach it: that of its first edge, or of this one."""
+    host = edge or (fleet.groups.get("edge") or fleet.groups["console"])[0]
     secrets_dir = Path(fleet.variables(host)["fleet_secrets_dir"])
     address, tls = fleet.variables(host)["ansible_host"], fleet.variables(host).get("celery_tls")
     (monitor,) = fleet.groups["monitoring"]

@@ -65,6 +65,12 @@ def secret(variables: Mapping[str, Any], name: str) -> str:
     return (directory / name).read_text().strip()
 
 
+def url_of(variables: Mapping[str, Any], place: str) -> str:
+    """What listens at an `address:port` of the inventory: beyond loopback by TLS, if the fleet speaks it."""
+    secured = variables.get("celery_tls") and not place.startswith("127.")
+    return f"{'https' if secured else 'http'}://{place}"
+
+
 def entrance(variables: Mapping[str, Any], fleet: Any, port: int) -> str:
     """Where the edge of this host listens, as a URL."""
     alone = "127.0.0.1" if len(fleet.names) == 1 else None

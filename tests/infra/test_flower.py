@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from infra.http import addresses_of, entrance, get, secret
+from infra.http import addresses_of, entrance, get, secret, url_of
 
 pytestmark = pytest.mark.group("flower")
 UNIT = "celery-flower.service"
@@ -20,7 +20,8 @@ PATIENCE = 30
 
 @pytest.fixture
 def url(variables: Mapping[str, Any]) -> str:
-    return f"http://{variables.get('flower_address', '127.0.0.1')}:{variables.get('flower_port', 5555)}"
+    place = f"{variables.get('flower_address', '127.0.0.1')}:{variables.get('flower_port', 5555)}"
+    return url_of(variables, place)
 
 
 @pytest.fixture

@@ -11,24 +11,31 @@ from pathlib import Path
 
 PROGRAM = """\
 #!/usr/bin/python3
-import http.server, re, sys
+import http.server, re, ssl, sys
 config = open(sys.argv[-1].removeprefix("--config=")).read()
 if "jaeger_storage_exporter" not in config:
     sys.exit("this is no configuration of Jaeger")
 if sys.argv[1] == "validate":
     sys.exit(0)
 host, port = re.search(r'http:\\n\\s+endpoint: "([^"]+):(\\d+)"', config).groups()
+certificate = re.search(r"tls: {cert_file: (\\S+), key_file: (\\S+),", config)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        print("traces of", self.client_address[0], *[self.connection.version()] * bool(certificate), flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
 
-http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
+if certificate:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate.groups())
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
 """
 
 

@@ -127,13 +127,13 @@ def asked(place: str, tls: bool) -> list[Attempt]:
             ("redis", f"{place} {command}")
             for command in ("PING", "KEYS *", "INFO", "ACL LIST", "LPUSH celery x")
         ]
-    if port in (80, 443, 8000, 5001):
+    if port in (80, 443, 8000, 8001, 5001):
         paths = ("/ui", "/api/v1/tasks", "/api/v1/workers", "/dlq/failed-tasks", "/api/v1/audit")
         return [
             *(("http", f"GET {http}://{place}{path}") for path in paths),
             ("http", f"POST {http}://{place}/tasks"),
         ]
-    if port == 5555:
+    if port in (5555, 5556):
         return [("http", f"GET {http}://{place}{path}") for path in ("/", "/api/workers", "/api/tasks")]
     if port in EXPORTERS:
         return [("connect", place), ("http", f"GET {http}://{place}/metrics")]
@@ -208,8 +208,9 @@ class TestStranger:
 
 def test_flower_itself_is_for_nginx_alone(fleet: Fleet) -> None:
     """Its figures ask nobody for a password; nginx passes them on to nobody."""
-    flower: Attempt = ("connect", "127.0.0.1:5555")
     for name in fleet.groups["flower"]:
+        given = {"flower_address": "127.0.0.1", "flower_port": 5555, **fleet.variables(name)}
+        flower: Attempt = ("connect", f"{given['flower_address']}:{given['flower_port']}")
         assert refused(as_user(fleet.host(name), NOBODY, [flower])) == []
         assert as_user(fleet.host(name), "www-data", [flower])[flower].allowed
 

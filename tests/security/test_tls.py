@@ -23,17 +23,31 @@ import pytest
 from acceptance import units
 from acceptance.application import ECHO, Application, Task
 from acceptance.playbook import ALL, ROTATE, Playbooks
+from acceptance.waiting import eventually
 from consoles import Console, deployed
 from hosts import Fleet
-from infra.http import get
+from infra.http import get, run_python
 from monitors import credentials
+from observability.jaeger import archive
 from security.test_rotation import Load, load
 
 QUEUE = "celery"
 OPTIONAL = ("edge_flower_port", "edge_prometheus_port", "edge_alertmanager_port")
 """Ports of nginx that an inventory may leave out with 0, or by saying nothing of the last two."""
-READS_ONCE = {"prometheus-redis-exporter.service"}
-"""Who reads its certificate when it starts."""
+TRY = """
+import socket, ssl, sys
+address, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+trusting = ssl.create_default_context(cafile="/etc/ssl/celery-fleet/authority.pem")
+with socket.create_connection((address, port), 5) as plain:
+    print(trusting.wrap_socket(plain, server_hostname=name).version())
+with socket.create_connection((address, port), 5) as plain:
+    plain.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    try:
+        print(plain.recv(12))
+    except ConnectionResetError:
+        print(b"")
+"""
+"""By TLS, and in clear."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,11 +83,43 @@ class Certificates:
             found += [(address, 9090)] if address != "127.0.0.1" else []
         return found
 
+    def behind(self) -> list[tuple[str, int]]:
+        """Hosts and ports of what speaks TLS to other hosts of the fleet alone: what an edge elsewhere passes requests to."""
+        listening = [
+            *(
+                (host, each)
+                for host in self.fleet.groups["console"]
+                for each in self.told(host, "console_listen")
+            ),
+            *(
+                (host, f"{self.told(host, 'flower_address')}:{self.told(host, 'flower_port')}")
+                for host in self.fleet.groups["flower"]
+            ),
+        ]
+        apart = [(host, place.rpartition(":")) for host, place in listening]
+        return [(host, int(port)) for host, (address, _, port) in apart if address == self.address(host)]
+
+    def read_once(self) -> set[str]:
+        """The services that read their certificate when they start."""
+        beyond = any(
+            self.told(host, "monitoring_celery_exporter_address") for host in self.fleet.groups["monitoring"]
+        )
+        return {"prometheus-redis-exporter.service"} | ({"celery-exporter.service"} if beyond else set())
+
+    def told(self, host: str, name: str) -> Any:
+        """What the inventory says; empty: nothing."""
+        return self.fleet.variables(host).get(name, "")
+
     def address(self, host: str) -> str:
         return str(self.fleet.variables(host)["ansible_host"])
 
     def shown(self) -> dict[tuple[str, int], str]:
-        return {place: ssl.get_server_certificate(place) for place in self.places()}
+        program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], int(sys.argv[2]))))"
+        edge = self.fleet.host(self.fleet.groups["edge"][-1])
+        return {place: ssl.get_server_certificate(place) for place in self.places()} | {
+            (host, port): run_python(edge, program, self.address(host), port, told="")
+            for host, port in self.behind()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +206,7 @@ def test_operators_come_to_prometheus_by_tls(fleet: Fleet, name: str, path: str)
     if not any(ports.values()):
         pytest.skip(f"this inventory has no {name}")
     login = base64.b64encode(credentials(fleet.variables(fleet.groups["monitoring"][0])).encode()).decode()
-    for host, port in ports.items():
+    for host, port in [(host, port) for host, port in ports.items() if port]:
         url = f"https://{fleet.variables(host)['ansible_host']}:{port}{path}"
         assert get(fleet.host(host), url)[0] == 401
         assert get(fleet.host(host), url, {"Authorization": f"Basic {login}"})[0] == 200
@@ -178,6 +224,56 @@ def test_exporters_answer_those_of_the_fleet_alone(fleet: Fleet, certificates: C
             assert "alert bad certificate" in fleet.host(host).run(f"{attempt} </dev/null").stderr, url
             status, _ = get(fleet.host(host), f"http://{address}:{port}/metrics")
             assert status == 400, url
+
+
+def test_what_an_edge_elsewhere_passes_requests_to_speaks_tls(
+    fleet: Fleet, certificates: Certificates
+) -> None:
+    pairs = [
+        (edge, host, port)
+        for edge in fleet.groups["edge"]
+        for host, port in certificates.behind()
+        if edge != host
+    ]
+    if not pairs:
+        pytest.skip("each edge has what is behind it on its own host; molecule/tls has another one")
+    for edge, host, port in pairs:
+        said = run_python(fleet.host(edge), TRY, certificates.address(host), port, host, told="")
+        assert said.split() == ["TLSv1.3", "b''"], (host, port)
+    for edge in {edge for edge, _, _ in pairs}:
+        page = f"https://{certificates.address(edge)}"
+        assert get(fleet.host(edge), f"{page}/health")[0] == 200
+        assert get(fleet.host(edge), f"{page}:5555/")[0] == 401, "Flower"
+        assert get(fleet.host(edge), f"{page}:5555/healthcheck")[0] == 200, "Flower"
+
+
+@pytest.fixture
+def jaeger(fleet: Fleet, playbooks: Playbooks, tmp_path: Path) -> str:
+    """The host that runs it, or what stands in for it."""
+    (name,) = fleet.groups["monitoring"]
+    stand_in = archive(tmp_path)
+    told = {
+        "tracing_jaeger_url": stand_in.url,
+        "tracing_jaeger_sha256": stand_in.sha256,
+        "tracing_memory": "64M",
+    }
+    playbooks.converged_to({name: told}, {"tracing": [name]})
+    return name
+
+
+def test_traces_go_by_tls(fleet: Fleet, app: Application, certificates: Certificates, request: Any) -> None:
+    if len(fleet.names) == 1:
+        pytest.skip("the traces of one host stay on loopback; molecule/tls has several")
+    jaeger = request.getfixturevalue("jaeger")
+    sender = next(name for name in fleet.groups["workers"] if name != jaeger)
+    queue = next(queue for pool in fleet.pools(sender).values() for queue in pool["queues"])
+    assert app.echo(queue, "traced").until("SUCCESS", patience=60) == "SUCCESS"
+
+    def taken() -> str:
+        return fleet.host(jaeger).check_output("journalctl --quiet --output=cat -u celery-tracing")
+
+    wanted = f"traces of {certificates.address(sender)} TLSv1.3"
+    eventually(taken, wanted, until=lambda lines: wanted in lines.splitlines())
 
 
 @dataclass(frozen=True)
@@ -199,7 +295,7 @@ def new_certificates(
 ) -> Renewed:
     playbooks.converged_to()
     before, pids = certificates.shown(), units.main_pids(fleet)
-    with load(app, deployed(fleet), QUEUE) as found:
+    with load(app, deployed(fleet, fleet.groups["edge"][-1]), QUEUE) as found:
         time.sleep(2)
         playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["certificates"]}))
         time.sleep(2)
@@ -216,8 +312,10 @@ def test_meanwhile_nothing_is_lost_and_nothing_fails(new_certificates: Renewed, 
     judge(new_certificates.load, app)
 
 
-def test_who_reads_them_once_is_restarted(new_certificates: Renewed, fleet: Fleet) -> None:
-    assert restarted(new_certificates, fleet) == READS_ONCE
+def test_who_reads_them_once_is_restarted(
+    new_certificates: Renewed, fleet: Fleet, certificates: Certificates
+) -> None:
+    assert restarted(new_certificates, fleet) == certificates.read_once()
 
 
 @dataclass(frozen=True)
@@ -240,7 +338,7 @@ def new_authority(
     certificates: Certificates,
 ) -> Renewed:
     before, pids, authority = certificates.shown(), units.main_pids(fleet), certificates.authority
-    console = deployed(fleet)
+    console = deployed(fleet, fleet.groups["edge"][-1])
     with load(Submitting(console, app), console, QUEUE) as found:
         time.sleep(2)
         playbooks.run(ROTATE, "-e", json.dumps({"rotate_names": ["authority"]}))
@@ -260,8 +358,10 @@ def test_meanwhile_nothing_is_lost_and_nothing_fails_either(new_authority: Renew
     judge(new_authority.load, app)
 
 
-def test_who_reads_it_once_is_restarted(new_authority: Renewed, fleet: Fleet) -> None:
-    assert restarted(new_authority, fleet) == READS_ONCE
+def test_who_reads_it_once_is_restarted(
+    new_authority: Renewed, fleet: Fleet, certificates: Certificates
+) -> None:
+    assert restarted(new_authority, fleet) == certificates.read_once()
 
 
 def test_the_authority_before_is_trusted_by_nobody(

@@ -10,13 +10,16 @@ import pytest
 from integration.support import certify
 from templates.rendering import evaluate, role_variables
 
+PLAN: dict[str, Any] = {"address": "10.9.0.2", "tls": True, "hosts": {"edge": []}}
+PASSED_TO = {"celery_plan": PLAN | {"hosts": {"edge": ["edge1"]}}}
+
 
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
     """Variables of a host with files that fit."""
     certify(tmp_path / "own.pem", "IP:10.9.0.2")
     return role_variables("base") | {
-        "celery_plan": {"address": "10.9.0.2", "tls": True},
+        "celery_plan": PLAN,
         "inventory_hostname": "redis1",
         "group_names": ["redis"],
         "inventory_dir": str(tmp_path),
@@ -49,6 +52,21 @@ def test_prometheus_needs_no_further_name_where_its_host_is_known(
 
 
 @pytest.mark.parametrize(
+    "own",
+    [
+        {"group_names": ["console", "flower", "monitoring", "tracing"]},
+        {"group_names": ["console"], "console_listen": ["127.0.0.1:8000", "[::1]:8000"]},
+        {"group_names": ["tracing"], "tracing_address": "10.9.0.2"},
+        {"console_listen": ["10.8.0.2:8000"], "flower_address": "10.8.0.2"},
+    ],
+)
+def test_an_edge_asks_no_name_of_who_is_on_loopback_or_not_there(
+    given: dict[str, Any], own: dict[str, Any]
+) -> None:
+    assert problem(given | PASSED_TO | own) == ""
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"base_tls_key": ""}, "base_tls_key of redis1 is not set"),
@@ -57,11 +75,19 @@ def test_prometheus_needs_no_further_name_where_its_host_is_known(
             "base_tls_certificate of redis1: there is no file /nowhere.pem",
         ),
         ({"base_tls_key": "other.key"}, "other.key is not the key of"),
-        ({"celery_plan": {"address": "10.9.0.9", "tls": True}}, "it needs a subjectAltName IP:10.9.0.9"),
+        ({"celery_plan": PLAN | {"address": "10.9.0.9"}}, "it needs a subjectAltName IP:10.9.0.9"),
         (
             {"group_names": ["monitoring"], "monitoring_prometheus_address": "10.8.0.2"},
             "does not name 10.8.0.2, where the fleet reaches redis1: it needs a subjectAltName IP:10.8.0.2",
         ),
+        (
+            {"group_names": ["console"], "console_listen": ["127.0.0.1:8000", "10.8.0.2:8000"]},
+            "it needs a subjectAltName IP:10.8.0.2",
+        ),
+        # nginx of another host passes requests to it, and knows it by its name.
+        (PASSED_TO | {"group_names": ["console"], "console_listen": ["10.9.0.2:8000"]}, "DNS:redis1"),
+        (PASSED_TO | {"group_names": ["flower"], "flower_address": "0.0.0.0"}, "DNS:redis1"),
+        ({"group_names": ["tracing"], "tracing_ui_address": "fd00::2"}, "IP:fd00::2"),
     ],
 )
 def test_what_does_not_fit_is_refused(

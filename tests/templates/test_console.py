@@ -156,6 +156,35 @@ class TestConsole:
         assert found["CONSOLE_ALERTMANAGER_URL"] == url
         assert found["CONSOLE_MONITORING_CA_FILE"] == "/etc/ssl/celery-fleet/authority.pem"
 
+    @pytest.mark.parametrize(
+        ("own", "by_tls"),
+        [
+            ({}, False),
+            ({"console_listen": ["127.0.0.1:8000", "[::1]:8000", "localhost:8001"]}, False),
+            ({"console_listen": ["127.0.0.1:8000", "10.9.0.4:8000"]}, True),
+        ],
+    )
+    def test_has_a_certificate_where_others_reach_it(
+        self, tmp_path: Path, own: dict[str, Any], by_tls: bool
+    ) -> None:
+        clear = variables_of("monitor1", tmp_path, **own)
+        secured = clear | {"celery_plan": clear["celery_plan"] | {"tls": True}}
+        assert "CONSOLE_CERTIFICATE_FILE" not in environment(clear)
+        assert ("CONSOLE_CERTIFICATE_KEY_FILE" in environment(secured)) is by_tls
+        assert evaluate("__console_tls", secured) is by_tls
+
+    def test_its_traces_go_by_tls_to_the_own_backend_of_a_fleet_with_tls(self, tmp_path: Path) -> None:
+        variables = variables_of("monitor1", tmp_path)
+        plan = variables["celery_plan"] | {"tls": True}
+        plan["hosts"]["tracing"] = ["edge1"]
+        plan["tracing"] = {"endpoint": "https://10.9.0.5:4318", "sample_ratio": 1.0, "own": True}
+        variables |= {"celery_plan": plan, "hostvars": {"edge1": {"tracing_ui_address": "0.0.0.0"}}}
+        trusted = "/etc/ssl/celery-fleet/authority.pem"
+        assert environment(variables)["OTEL_EXPORTER_OTLP_CERTIFICATE"] == trusted
+        assert evaluate("console_trace_url", variables) == "https://10.9.0.5:16686/trace/{trace_id}"
+        plan["tracing"]["own"] = False
+        assert "OTEL_EXPORTER_OTLP_CERTIFICATE" not in environment(variables), "that of others is public"
+
     def test_the_socket_has_every_address(self, tmp_path: Path) -> None:
         text = render("console", "celery-console.socket.j2", variables_of("monitor1", tmp_path))
         assert [line for line in text.splitlines() if line.startswith("ListenStream=")] == [
@@ -165,6 +194,15 @@ class TestConsole:
 
 
 class TestFlower:
+    def test_by_tls_where_others_reach_it(self, tmp_path: Path) -> None:
+        for tls, address in ((True, "127.0.0.1"), (True, "10.9.0.4"), (False, "10.9.0.4")):
+            variables = variables_of("monitor1", tmp_path, flower_address=address)
+            variables["celery_plan"]["tls"] = tls
+            found: dict[str, Any] = {}
+            exec(render("flower", "flowerconfig.py.j2", variables), found)
+            expected = "/etc/celery-flower/certificate.key" if tls and address == "10.9.0.4" else None
+            assert found.get("keyfile") == expected
+
     def test_its_configuration_is_python_and_has_the_password(self, tmp_path: Path) -> None:
         found: dict[str, Any] = {}
         exec(render("flower", "flowerconfig.py.j2", variables_of("monitor1", tmp_path)), found)
@@ -215,6 +253,27 @@ class TestEdge:
         assert not [
             line for line in nginx(variables_of("edge1", tmp_path, elsewhere, **ports)) if ":944" in line
         ]
+
+    def test_by_tls_it_goes_to_who_is_on_another_host(self, tmp_path: Path) -> None:
+        own = {
+            "console_listen": ["127.0.0.1:8000", "0.0.0.0:8001"],
+            "flower_address": "0.0.0.0",
+            "flower_port": 5556,
+        }
+        groups = HERE | {"edge": ["monitor1", "edge1"]}
+        certificate = {"edge_certificate": "/x/chain.pem", "edge_certificate_key": "/x/key.pem"}
+
+        def passed_to(host: str) -> tuple[set[str], set[str]]:
+            given = variables_of(host, tmp_path, groups, hostvars={"monitor1": own}, **certificate)
+            lines = nginx(given | {"celery_plan": given["celery_plan"] | {"tls": True}})
+            names = {line for line in lines if line.startswith("proxy_ssl_name")}
+            return {line for line in lines if line.startswith("proxy_pass")}, names
+
+        flower = "proxy_pass https://10.9.0.4:5556;"
+        assert passed_to("monitor1")[0] == {"proxy_pass http://127.0.0.1:8000;", flower}
+        away, names = passed_to("edge1")
+        assert away == {"proxy_pass https://10.9.0.4:8001;", flower}
+        assert names == {"proxy_ssl_name monitor1;"}
 
     def test_with_tls_what_was_a_port_of_the_console_stays_one(self, tmp_path: Path) -> None:
         files = {"edge_certificate": "/x/chain.pem", "edge_certificate_key": "/x/key.pem"}

@@ -191,6 +191,30 @@ def test_with_tls_who_is_reached_from_elsewhere_speaks_it(tmp_path: Path) -> Non
     assert set(yaml.safe_load(render("monitoring", "web-tls.yml.j2", unlocked))) == {"tls_server_config"}
 
 
+def test_with_tls_the_fleets_own_exporter_and_consoles_speak_it_beyond_loopback(tmp_path: Path) -> None:
+    (tmp_path / "host.pem").touch()
+    own: dict[str, Any] = {
+        "base_certificate": dict.fromkeys(("certificate", "key"), str(tmp_path / "host.pem"))
+    }
+    for tls, address in ((True, "10.9.0.4"), (True, "127.0.0.1"), (False, "10.9.0.4")):
+        own["monitoring_celery_exporter_address"] = address
+        variables = variables_of("monitor1", tmp_path, plan={"tls": tls}, **own)
+        expected = tls and address == "10.9.0.4"
+        told = render("monitoring", "exporter.env.j2", variables)
+        assert ("CELERY_EXPORTER_CERTIFICATE_KEY_FILE" in told) is expected
+        jobs = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))["scrape_configs"]
+        (job,) = [job for job in jobs if job["job_name"] == "celery"]
+        assert (job.get("scheme") == "https") is expected
+        files = {file["dest"] for file in evaluate("__monitoring_prometheus_files", variables)}
+        assert ("/etc/celery-exporter/certificate.key" in files) is expected
+
+    hosts = {"monitor1": {}, "worker1": {"console_listen": ["0.0.0.0:8000"]}}
+    plan = {"hosts": HOSTS | {"console": list(hosts)}, "tls": True}
+    found = targets("console", variables_of("monitor1", tmp_path, plan=plan, hostvars=hosts))
+    schemes = {entry["targets"][0]: entry["labels"].get("__scheme__", "http") for entry in found}
+    assert schemes == {"127.0.0.1:8000": "http", f"{ADDRESSES['worker1']}:8000": "https"}
+
+
 def test_exporters_listen_in_the_fleet_only(tmp_path: Path) -> None:
     variables = variables_of("redis1", tmp_path)
     node = arguments(render("monitoring", "node-exporter.default.j2", variables))

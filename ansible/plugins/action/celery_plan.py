@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
             message = f"redis_port and redis_tls_port of {redis} are both {ports[0]}: give two. Nothing was changed."
             return {**result, "failed": True, "msg": message}
         tls = bool(variables.get("celery_tls", DEFAULTS["celery_tls"]))
-        own_backend = inventory.trace_backend(addresses)
+        own_backend = inventory.trace_backend(addresses, tls)
         sent_to = traces(variables, own_backend)
         source = variables["celery_app_source"]
         fact = {

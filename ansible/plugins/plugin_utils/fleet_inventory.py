@@ -17,6 +17,7 @@ if str(_SOURCE) not in sys.path:
     sys.path.insert(0, str(_SOURCE))
 
 from celery_fleet.topology import DEFAULTS, InvalidTopology, with_host_queues  # noqa: E402
+from listening import found_at, is_loopback  # noqa: E402
 
 GROUPS = ("redis", "workers", "beat", "monitoring", "console", "flower", "edge", "logs", "tracing")
 PREFIXES = ("celery_", "redis_")
@@ -96,10 +97,14 @@ class Inventory:
             addresses[host] = str(seen.get("base_address") or alone or seen.get("ansible_host") or host)
         return addresses
 
-    def trace_backend(self, addresses: Mapping[str, str]) -> str | None:
-        """Where the fleet's own backend takes traces, if it runs one."""
-        hosts = self.groups["tracing"]
-        return f"http://{addresses[hosts[0]]}:{self.value(hosts[0], 'tracing_port', 4318)}" if hosts else None
+    def trace_backend(self, addresses: Mapping[str, str], tls: bool) -> str | None:
+        """Where the fleet's own backend takes traces, if it runs one; with `tls` by HTTPS, but on loopback."""
+        if not self.groups["tracing"]:
+            return None
+        host = self.groups["tracing"][0]
+        address = str(self.value(host, "tracing_address", addresses[host]))
+        scheme = "https" if tls and not is_loopback(address) else "http"
+        return f"{scheme}://{found_at(address, addresses[host])}:{self.value(host, 'tracing_port', 4318)}"
 
     def written_at(self, host: str, where: Iterable[Any]) -> str:
         """`file:line` of the value at a path of keys, or of the nearest thing around it; empty when it has no file."""

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import inspect
+import ipaddress
 import json
 import logging
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +18,7 @@ import uvicorn
 from celery_fleet.install import InstallError
 from celery_fleet.service.environment import Environment
 from celery_fleet.service.logs import configure_logging
+from celery_fleet.service.tls import server_context
 from celery_fleet.topology.problem import InvalidTopology
 
 from .application import create_app
@@ -28,14 +31,45 @@ _LAST_CALL = 0.25
 """Seconds between the last connection that is accepted and the end of those that nothing was asked on."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, which says every second that it answers, and ends streams before it waits for requests."""
+_HANDSHAKE = 10.0
+"""Seconds that a client has for it."""
 
-    def __init__(self, config: uvicorn.Config, streams: Any, beats: int | None) -> None:
+
+class Server(uvicorn.Server):
+    """uvicorn's, which says every second that it answers, and ends streams before it waits for requests.
+
+    tls: for the sockets that other hosts reach; loopback is served in clear.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, streams: Any, beats: int | None, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
         self._streams = streams
         self._beats = beats
+        self._tls = tls
         config.callback_notify = self._beat
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        secured = [each for each in sockets or () if self._tls and not _is_loopback(each)]
+        await super().startup([each for each in sockets or () if each not in secured])
+        loop = asyncio.get_running_loop()
+        for each in secured:
+            listening = loop.create_server(
+                self._protocol,
+                sock=each,
+                ssl=self._tls,
+                ssl_handshake_timeout=_HANDSHAKE,
+                backlog=self.config.backlog,
+            )
+            self.servers.append(await listening)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _beat(self) -> None:
         if self._beats is None:
@@ -63,6 +97,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _is_loopback(listening: socket.socket) -> bool:
+    """Whether no other host reaches it."""
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
 def serve(variables: Mapping[str, str]) -> int:
     """Serves until SIGTERM."""
     sockets = [socket.socket(fileno=int(fd)) for fd in variables["CONSOLE_SOCKETS"].split(",")]
@@ -73,6 +114,7 @@ def serve(variables: Mapping[str, str]) -> int:
     for chatty in ("uvicorn.error", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
+        tls = server_context(variables, "CONSOLE")
         settings = Settings.read(variables)
         app = create_app(settings)
     except (ValueError, OSError, InvalidTopology, InstallError) as error:
@@ -92,7 +134,7 @@ def serve(variables: Mapping[str, str]) -> int:
         timeout_graceful_shutdown=GRACE,
         timeout_notify=1,
     )
-    server = Server(config, app.state.hub, beats)
+    server = Server(config, app.state.hub, beats, tls)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)
     return 0 if server.started else 1

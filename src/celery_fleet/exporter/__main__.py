@@ -23,6 +23,7 @@ environment:
   CELERY_BROKER_URL                 redis://USER@HOST:PORT/0
   CELERY_FLEET_REDIS_PASSWORD_FILE  the password of that user
   CELERY_EXPORTER_LISTEN            where to listen (127.0.0.1:9808)
+  CELERY_EXPORTER_CERTIFICATE_FILE  by TLS, with this certificate, and CELERY_EXPORTER_CERTIFICATE_KEY_FILE
   CELERY_EXPORTER_EXPECTED          JSON file: [{"worker": "POOL@HOST", "pool": "POOL", "hostname": "HOST"}, ...]
   CELERY_EXPORTER_SLOS              JSON file: {QUEUE: {"queueing": 10, "execution": 10}, ...}
 
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None, variables: Mapping[str, str] = 
         return 0 if exporter.health()[0] else 1
     try:
         return serve(exporter, variables)
+    except ValueError as error:
+        sys.stderr.write(f"celery-exporter: {error}\n")
+        return 2
     except OSError as error:
         settings = exporter.settings
         log.error("%s:%s cannot be listened on: %s", settings.host, settings.port, error.strerror or error)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from socket import AF_INET6
 import redis
 
 from celery_fleet.service.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_interval
+from celery_fleet.service.tls import server_context
 from celery_fleet.survey.taskmetrics import as_text
 
 from . import families
@@ -144,26 +146,34 @@ def handler(exporter: Exporter) -> type[BaseHTTPRequestHandler]:
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each scrape."""
+    """A thread for each scrape, its handshake included."""
 
     daemon_threads = True
     request_queue_size = 64
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """By TLS from now on."""
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, *_: object) -> None:
         log.debug("A request was broken off", exc_info=True)
 
 
 def serve(exporter: Exporter, variables: Mapping[str, str]) -> int:
-    """Serves until SIGTERM. Raises OSError when nothing can be listened on."""
+    """Serves until SIGTERM. Raises OSError when nothing can be listened on, ValueError for a certificate."""
     settings = exporter.settings
+    tls = server_context(variables, "CELERY_EXPORTER")
     kind = type("Server6", (Server,), {"address_family": AF_INET6}) if ":" in settings.host else Server
     server = kind((settings.host, settings.port), handler(exporter))
+    if tls:
+        server.secure(tls)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
-    log.info("Serving http://%s:%s/metrics", settings.host, server.server_address[1])
+    scheme = "https" if tls else "http"
+    log.info("Serving %s://%s:%s/metrics", scheme, settings.host, server.server_address[1])
     notify(READY, status("Nobody has asked yet"))
     interval = watchdog_interval(variables)
     while not ended.wait(min(5.0, (interval or 20.0) / 4)):

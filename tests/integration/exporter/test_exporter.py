@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -25,7 +29,16 @@ from celery_fleet.store.presence import Presences
 from celery_fleet.topology.document import topology_document
 from integration.console.conftest import APP, APPS, QUEUES, VARIABLES
 from integration.store.test_acl import PRESENCE
-from integration.support import DIES_WITH_US, Installed, RedisServer, Service, Services, eventually, free_port
+from integration.support import (
+    DIES_WITH_US,
+    Installed,
+    RedisServer,
+    Service,
+    Services,
+    certify,
+    eventually,
+    free_port,
+)
 from integration.test_redis_acl import Broker
 
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
@@ -79,6 +92,7 @@ class ExporterProcess:
             "CELERY_EXPORTER_LISTEN": f"127.0.0.1:{self.port}",
             "CELERY_EXPORTER_EXPECTED": str(directory / "expected.json"),
         }
+        self.trusting: ssl.SSLContext | None = None  # by TLS, if there is one
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -89,11 +103,12 @@ class ExporterProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body; 0: nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+            url = f"{'https' if self.trusting else 'http'}://127.0.0.1:{self.port}{path}"
+            with urllib.request.urlopen(url, timeout=20, context=self.trusting) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, ""
 
     def scrape(self) -> Scraped:
@@ -342,6 +357,44 @@ def test_without_redis_it_answers_at_once_and_tells_nothing_stale(
         assert (back.sum("celery_exporter_read_errors_total") or 0) >= 1
     finally:
         exporter.stop()
+
+
+def test_by_tls_nobody_gets_figures_in_clear_and_nobody_waits_for_who_says_nothing(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    certificate = tmp_path / "host.pem"
+    certify(certificate)
+    files = {
+        "CELERY_EXPORTER_CERTIFICATE_FILE": str(certificate),
+        "CELERY_EXPORTER_CERTIFICATE_KEY_FILE": str(certificate.with_suffix(".key")),
+    }
+    exporter = ExporterProcess({**environment, **files}, tmp_path)
+    exporter.trusting = ssl.create_default_context(cafile=certificate)
+    exporter.start()
+    try:
+        with contextlib.ExitStack() as silent:
+            for _ in range(20):
+                silent.enter_context(socket.create_connection(("127.0.0.1", exporter.port)))
+            assert exporter.scrape().sum("celery_exporter_redis_up") == 1
+        exporter.trusting = None
+        assert exporter.get("/metrics") == (0, "")
+    finally:
+        assert exporter.stop() == 0
+
+
+def test_a_certificate_that_cannot_be_used_is_told(environment: dict[str, str], tmp_path: Path) -> None:
+    for name in ("host.pem", "other.pem"):
+        certify(tmp_path / name)
+    exporter = ExporterProcess(environment, tmp_path)
+    settings = {
+        **exporter.environment,
+        "CELERY_EXPORTER_CERTIFICATE_FILE": str(tmp_path / "host.pem"),
+        "CELERY_EXPORTER_CERTIFICATE_KEY_FILE": str(tmp_path / "other.key"),
+    }
+    command = [sys.executable, "-m", "celery_fleet.exporter"]
+    ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "CELERY_EXPORTER_CERTIFICATE_FILE" in ended.stderr
 
 
 def test_its_user_may_read_all_of_it_and_change_nothing(tmp_path: Path) -> None:
