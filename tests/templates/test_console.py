@@ -312,6 +312,38 @@ class TestEdge:
         passed = {line for line in lines if line.startswith("proxy_pass")}
         assert passed == ({f"proxy_pass http://{upstream};"} if upstream else set())
 
+    @pytest.mark.parametrize(
+        ("groups", "own", "more", "told"),
+        [
+            (HERE, {}, {}, ""),
+            ({"console": [], "flower": []}, {}, {}, ""),
+            ({"flower": []}, {}, {}, "add 10.9.0.4:8000 to console_listen of monitor1, or leave"),
+            ({"flower": []}, {"console_listen": ["10.9.0.4:8000"]}, {}, ""),
+            (
+                {"console": []},
+                {},
+                {},
+                "set flower_address of monitor1 to 10.9.0.4, or edge_flower_port of edge1 to 0",
+            ),
+            ({"console": []}, {}, {"edge_flower_port": 0}, ""),
+            ({"console": []}, {"flower_address": "0.0.0.0"}, {}, ""),
+            ({}, {}, {"edge_console_upstream": "10.8.0.1:80", "edge_flower_port": 0}, ""),
+        ],
+    )
+    def test_what_it_cannot_reach_is_told(
+        self,
+        tmp_path: Path,
+        groups: dict[str, list[str]],
+        own: dict[str, Any],
+        more: dict[str, Any],
+        told: str,
+    ) -> None:
+        host, place = ("monitor1", HERE) if groups is HERE else ("edge1", HERE | {"edge": ["edge1"]} | groups)
+        variables = variables_of(host, tmp_path, place, hostvars={"monitor1": own}, **more)
+        said = str(evaluate("__edge_unreached", variables) or "")
+        assert told in said
+        assert bool(said) is bool(told)
+
 
 def test_the_units_name_the_current_release(tmp_path: Path) -> None:
     variables = variables_of("monitor1", tmp_path)
