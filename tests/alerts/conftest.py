@@ -16,9 +16,11 @@ import yaml
 from acceptance.application import Application
 from acceptance.conftest import app, fleet, playbooks, pytest_itemcollected, pytest_report_header
 from acceptance.playbook import ALL, Playbooks
+from acceptance.waiting import eventually
 from alerts.faults import Stage
 from alerts.sink import Sink, listening
 from hosts import Fleet
+from monitors import prometheus_of
 
 __all__ = ["app", "fleet", "playbooks", "pytest_itemcollected", "pytest_report_header"]
 
@@ -66,6 +68,8 @@ def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
     (monitor,) = fleet.groups["monitoring"]
     host = fleet.host(monitor)
     host.check_output(FORGET)
+    # What an alert misses from now on is missing, and not yet to come.
+    eventually(lambda: asked(fleet), "Prometheus has asked the fleet's exporter")
     with listening(str(fleet.variables(monitor)["testbed_subnet"])) as sink:
         playbooks.run(
             "site.yml",
@@ -76,6 +80,13 @@ def sink(fleet: Fleet, playbooks: Playbooks) -> Iterator[Sink]:
     playbooks.run("site.yml", "--tags=monitoring")
     if os.environ.get("ALERTS") == "all":  # what broke on purpose is no history of a fleet
         host.check_output(FORGET)
+
+
+def asked(fleet: Fleet) -> bool:
+    try:
+        return bool(prometheus_of(fleet).samples("celery_exporter_redis_up"))
+    except (AssertionError, TypeError):  # it has just been started, and answers nobody yet
+        return False
 
 
 def monitoring(url: str) -> dict[str, object]:
