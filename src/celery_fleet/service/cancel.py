@@ -321,7 +321,7 @@ def _may_go(found: Located) -> bool:
 
 
 def _unable_kind(answer: object) -> str | None:
-    """The kind of a pool that answers that it cannot end tasks."""
+    """The kind of a pool that answers that it cannot end tasks: Celery's answer has the name of the error in it."""
     text = str(answer)
     if "NotImplementedError" not in text:
         return None
