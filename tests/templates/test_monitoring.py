@@ -192,10 +192,7 @@ def test_with_tls_who_is_reached_from_elsewhere_speaks_it(tmp_path: Path) -> Non
 
 
 def test_with_tls_the_fleets_own_exporter_and_consoles_speak_it_beyond_loopback(tmp_path: Path) -> None:
-    (tmp_path / "host.pem").touch()
-    own: dict[str, Any] = {
-        "base_certificate": dict.fromkeys(("certificate", "key"), str(tmp_path / "host.pem"))
-    }
+    own: dict[str, Any] = {"base_certificate_texts": {"certificate": "its certificate", "key": "its key"}}
     for tls, address in ((True, "10.9.0.4"), (True, "127.0.0.1"), (False, "10.9.0.4")):
         own["monitoring_celery_exporter_address"] = address
         variables = variables_of("monitor1", tmp_path, plan={"tls": tls}, **own)
@@ -205,8 +202,12 @@ def test_with_tls_the_fleets_own_exporter_and_consoles_speak_it_beyond_loopback(
         jobs = yaml.safe_load(render("monitoring", "prometheus.yml.j2", variables))["scrape_configs"]
         (job,) = [job for job in jobs if job["job_name"] == "celery"]
         assert (job.get("scheme") == "https") is expected
-        files = {file["dest"] for file in evaluate("__monitoring_prometheus_files", variables)}
+        files = {file["dest"]: file for file in evaluate("__monitoring_prometheus_files", variables)}
         assert ("/etc/celery-exporter/certificate.key" in files) is expected
+        if expected:
+            key = files["/etc/celery-exporter/certificate.key"]
+            assert (key["content"], key["group"], key["mode"]) == ("its key", "celery-exporter", "0640")
+            assert key["secret"]
 
     hosts = {"monitor1": {}, "worker1": {"console_listen": ["0.0.0.0:8000"]}}
     plan = {"hosts": HOSTS | {"console": list(hosts)}, "tls": True}

@@ -1,4 +1,4 @@
-"""`monitoring_prometheus_address | is_loopback`, `monitoring_prometheus_address | found_at(celery_plan.address)`."""
+"""`flower_address | is_loopback`, `console_listen | beyond_loopback`, `flower_address | found_at(celery_plan.address)`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin_utils"))
-from listening import found_at, is_loopback
+from listening import beyond_loopback, found_at, is_loopback
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"is_loopback": is_loopback, "found_at": found_at}
+        return {"is_loopback": is_loopback, "beyond_loopback": beyond_loopback, "found_at": found_at}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _LOOPBACK = re.compile(r"127\.|localhost\b|\[?::1\b")
 _ANY = {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - known, not listened on
@@ -16,6 +17,15 @@ def is_loopback(address: str) -> bool:
     [True, True, True, False, False, False]
     """
     return bool(_LOOPBACK.match(address))
+
+
+def beyond_loopback(addresses: Iterable[str]) -> list[str]:
+    """Those that other hosts may reach.
+
+    >>> beyond_loopback(["127.0.0.1:8000", "10.0.0.1:8000"])
+    ['10.0.0.1:8000']
+    """
+    return [address for address in addresses if not is_loopback(address)]
 
 
 def found_at(address: str, host: str) -> str:
